@@ -1,0 +1,1 @@
+"""Public import names: `rlaas.sdk`. Re-exports only; the code lives in `rlaas_ray`."""

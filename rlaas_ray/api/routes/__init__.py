@@ -1,0 +1,1 @@
+"""One router per noun; each only translates between documents and use cases."""

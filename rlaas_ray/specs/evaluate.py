@@ -1,0 +1,24 @@
+"""EvaluateSpec: how good a policy is on an env, over fresh episodes with recorded seeds.
+
+Handed in by `rlaas evaluate` and `POST /evaluations`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from rlaas_ray.specs.document import Document
+
+
+class EvaluateSpec(Document):
+    """A policy, an env, a number of episodes and a seed."""
+
+    policy: str = Field(min_length=1)
+    env: str = Field(min_length=1)
+    env_config: dict[str, Any] = Field(default_factory=dict)
+    mode: str | None = None
+    weights: tuple[float, ...] | None = None
+    episodes: int = Field(default=64, ge=1, le=1_000_000)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)

@@ -1,0 +1,79 @@
+"""TrainSpec: one training, complete; None means the env's preset, else the algorithm's default (train/presets.py).
+
+Handed in by `rlaas train`, `POST /training` and `ray job submit`. Never resolves an env or a file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from rlaas_ray.specs.document import Document
+
+
+class Network(Document):
+    """Hidden layers of policy and value network, and their activation."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    activation: Literal["tanh", "relu", "silu", "linear"] = "tanh"
+
+
+class EvaluateDuring(Document):
+    """Evaluation at the end of training, on worlds that training never saw."""
+
+    episodes: int = Field(default=32, ge=1, le=100_000)
+
+
+class TrainSpec(Document):
+    """What to train, for how long, with what, and where."""
+
+    env: str = Field(min_length=1, description="Gymnasium id or module:Class")
+    algorithm: Literal["ppo"] = "ppo"
+    name: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="name of the registered version"
+    )
+    env_config: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the env")
+    mode: str | None = Field(default=None, description="named weights of the env's objectives")
+    weights: tuple[float, ...] | None = Field(default=None, description="own weights; override mode")
+    total_timesteps: int | None = Field(default=None, ge=1)
+    total_episodes: int | None = Field(default=None, ge=1)
+    time_limit_cpu_s: float | None = Field(
+        default=None, gt=0, description="stop after so many CPU seconds of the driver and its runners"
+    )
+    stop_at_return: float | None = Field(default=None, description="stop when the 100-episode mean reaches it")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    place: Literal["here", "ray", "kuberay"] = "here"
+    fast: Literal["auto", "on", "off"] = "auto"
+    view: Literal["auto", "flat", "shared"] = Field(
+        default="auto", description="shared: one policy for all units of a factored env"
+    )
+    serving: Literal["sample", "greedy"] | None = Field(default=None, description="how the bundle acts when it serves")
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    learning_rate_final: float | None = Field(default=None, ge=0, le=1)
+    gamma: float | None = Field(default=None, ge=0, le=1, alias="discount_factor")
+    gae_lambda: float | None = Field(default=None, ge=0, le=1)
+    clip: float | None = Field(default=None, gt=0, le=10)
+    entropy_coefficient: float | None = Field(default=None, ge=0)
+    value_coefficient: float | None = Field(default=None, ge=0)
+    gradient_clip: float | None = Field(default=None, gt=0)
+    log_std_initial: float | None = Field(default=None, ge=-10, le=2)
+    batch_size: int | None = Field(default=None, ge=1, description="env steps (of one unit) per iteration")
+    minibatch_size: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=1000)
+    normalise_observations: bool | None = None
+    num_env_runners: int | None = Field(default=None, ge=0, le=1000)
+    num_envs_per_runner: int | None = Field(default=None, ge=1, le=100_000)
+    num_learners: int = Field(default=0, ge=0, le=64)
+    gpus_per_learner: float = Field(default=0, ge=0)
+    network: Network | None = None
+    checkpoint_every_s: float = Field(default=10.0, ge=0, description="0: after every iteration")
+    evaluate: EvaluateDuring = EvaluateDuring()
+
+    @pydantic.model_validator(mode="after")
+    def _one_budget(self) -> TrainSpec:
+        if self.total_timesteps is not None and self.total_episodes is not None:
+            msg = "total_timesteps or total_episodes, not both"
+            raise ValueError(msg)
+        return self
