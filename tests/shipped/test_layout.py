@@ -85,7 +85,7 @@ def test_no_pickle_is_read_or_written() -> None:
         "rlaas_ray/policies/bundle_check.py",  # it refuses them
         "rlaas_ray/policies/tamper.py",
     }
-    code = {name(p): re.sub(r'""".*?"""|#.*', "", p.read_text(encoding="utf-8"), flags=re.DOTALL) for p in PRODUCT}
+    code = {name(p): re.sub(r'""".*?"""|#.*', "", p.read_text(), flags=re.DOTALL) for p in PRODUCT}
     assert {p for p, text in code.items() if pattern.search(text)} - allowed == set()
 
 
