@@ -69,7 +69,7 @@ def test_no_function_is_too_long() -> None:
 
 
 def test_nothing_is_imported_by_a_string() -> None:
-    """The linter cannot see importlib.import_module("ray"); where a name comes from the user or an entry point, it is listed here."""
+    """The linter cannot see importlib.import_module("ray"); where a name comes from the user, it is listed here."""
     allowed = {
         "rlaas_ray/cli/main.py",  # the table of commands
         "rlaas_ray/envs/registry.py",  # module:Class of the user
