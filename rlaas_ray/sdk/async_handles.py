@@ -1,0 +1,251 @@
+"""Handles of the asynchronous client: a run, an endpoint, a rollout, each with what can be asked of it.
+
+Made by the client's nouns. `document` is the last answer of the API, whole; what a handle says itself it asks anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from rlaas_ray.errors import TimedOut, WorkFailed
+from rlaas_ray.sdk import exchange, results, waiting
+
+_ENDED = frozenset({"succeeded", "failed", "stopped"})
+_CLOSED = frozenset({"promoted", "rolled_back", "aborted", "inconclusive"})
+
+
+class _Asks(Protocol):
+    """What a handle needs of the client."""
+
+    url: str
+    in_process: bool
+
+    async def get(self, path: str, **params: Any) -> Any: ...
+
+    async def post(self, path: str, *, json: Any = None, idempotency_key: str | None = None) -> Any: ...
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any: ...
+
+    async def decide(self, urls: Sequence[str], path: str, *, json: Any) -> tuple[Any, str]: ...
+
+    async def pages(self, path: str, *, limit: int | None, **params: Any) -> list[dict[str, Any]]: ...
+
+    def events(self, run_id: str, *, after: int = 0) -> AsyncIterator[exchange.Event]: ...
+
+
+class AsyncRun:
+    """A run: a training, a search or an evaluation."""
+
+    def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
+        self._client = client
+        self.document = document
+        self.id: str = document["id"]
+        self.kind: str = document["kind"]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.document['state']}>"
+
+    def __aiter__(self) -> AsyncIterator[exchange.Event]:
+        return self._client.events(self.id)
+
+    @property
+    async def status(self) -> str:
+        """Its state now: queued, running, stopping, succeeded, failed or stopped."""
+        return str((await self.refresh())["state"])
+
+    async def refresh(self) -> dict[str, Any]:
+        """Ask for the document anew."""
+        self.document = await self._client.get(f"{exchange.API}/runs/{self.id}")
+        return self.document
+
+    async def progress(self) -> results.Progress:
+        """How far it is."""
+        return results.build(results.Progress, (await self.refresh()).get("progress") or {})
+
+    async def metrics(self) -> dict[str, Any]:
+        """Column arrays by metric name, with `step` and `time`."""
+        found: dict[str, Any] = await self._client.get(f"{exchange.API}/runs/{self.id}/metrics")
+        return found
+
+    async def logs(self) -> list[str]:
+        """The lines of its output so far."""
+        found = await self._client.get(f"{exchange.API}/runs/{self.id}/logs")
+        return list(found["lines"])
+
+    async def stop(self) -> None:
+        """Ask it to checkpoint and end."""
+        self.document = await self._client.post(f"{exchange.API}/runs/{self.id}/stop")
+
+    async def resume(self) -> None:
+        """Go on from the last checkpoint, as the next attempt."""
+        self.document = await self._client.post(f"{exchange.API}/runs/{self.id}/resume")
+
+    async def ended(self, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until it has ended, however; gives its document. Raises TimedOut, and the run goes on."""
+        looks = waiting.Looks(timeout_s)
+        while (await self.refresh())["state"] not in _ENDED:
+            if looks.over():
+                raise _timed_out(f"run {self.id}", timeout_s=timeout_s)
+            await waiting.apause(looks.delay_s())
+        return self.document
+
+    async def wait_for_completion(
+        self, timeout_s: float | None = None
+    ) -> results.RunResult | results.OptimizationResult | results.Evaluation:
+        """Wait until it has ended well; gives its result. Raises WorkFailed where it failed or was stopped."""
+        document = await self.ended(timeout_s=timeout_s)
+        if document["state"] == "succeeded":
+            return results.of_run(document)
+        error = document.get("error") or {}
+        words = error.get("detail") or error.get("reason") or f"it was {document['state']}"
+        cure = error.get("cure") or f"`rlaas runs logs {self.id}` shows why; `rlaas runs resume {self.id}` goes on."
+        raise WorkFailed(f"run {self.id} {document['state']}: {words}", cure=cure)
+
+
+class AsyncEndpoint:
+    """An endpoint. Decisions and rewards go to the fast addresses that its document names, else through the API."""
+
+    def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
+        self._client = client
+        self.document = document
+        self.name: str = document["name"]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} epoch {self.document['epoch']}>"
+
+    async def refresh(self) -> dict[str, Any]:
+        """Ask for the document anew."""
+        self.document = await self._client.get(f"{exchange.API}/endpoints/{self.name}")
+        return self.document
+
+    async def decide(self, *, unit: str, observation: Any, **more: Any) -> results.Decision:
+        """One decision. `more`: context, episode_id, step, decision_id, state_token."""
+        answer = await self._ask("decisions", {"unit": unit, "observation": observation, **more})
+        return results.build(results.Decision, answer)
+
+    async def decide_batch(self, decisions: Sequence[Mapping[str, Any]]) -> list[results.Decision]:
+        """Up to 1024 decisions in one request, each with `unit`, `observation` and what `decide` takes."""
+        answer = await self._ask("decisions", {"batch": list(decisions)})
+        return [results.build(results.Decision, item) for item in answer["batch"]]
+
+    async def reward(self, decision_id: str, reward: float, **more: Any) -> dict[str, Any]:
+        """The outcome of a decision. `more`: step, done, truncated, time."""
+        found: dict[str, Any] = await self._ask("rewards", {"decision_id": decision_id, "reward": reward, **more})
+        return found
+
+    async def reward_batch(self, rewards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Many outcomes in one request."""
+        found: dict[str, Any] = await self._ask("rewards", {"batch": list(rewards)})
+        return found
+
+    async def rollout(self, policy: str, **spec: Any) -> AsyncRollout:
+        """Begin a rollout with `policy` as the challenger; the rest are the fields of a RolloutSpec."""
+        wanted = {"endpoint": self.name, "challenger": policy, **spec}
+        document = await self._client.post(f"{exchange.API}/endpoints/{self.name}/rollouts", json=wanted)
+        return AsyncRollout(self._client, document)
+
+    async def history(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
+        """Its route tables, newest first, each with who changed it and why."""
+        return await self._client.pages(f"{exchange.API}/endpoints/{self.name}/history", limit=limit)
+
+    async def delete(self) -> None:
+        """Take it down; its decision log stays."""
+        await self._client.send("DELETE", f"{exchange.API}/endpoints/{self.name}")
+
+    async def _ask(self, noun: str, body: Mapping[str, Any]) -> Any:
+        answer, url = await self._client.decide(self._addresses(), f"/v1/endpoints/{self.name}/{noun}", json=body)
+        self._last = url
+        return answer
+
+    _last: str | None = None
+
+    def _addresses(self) -> list[str]:
+        """The address that answered last first; then native listeners, Serve's ingress, the API, which forwards."""
+        if self._client.in_process:
+            return [self._client.url]
+        known = self.document.get("addresses") or {}
+        found = [*(known.get("native") or []), known.get("ingress"), self._client.url]
+        urls = [url.rstrip("/") for url in found if url]
+        return sorted(urls, key=lambda url: url != self._last)
+
+
+class AsyncRollout:
+    """The staged change of an endpoint's shares."""
+
+    def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
+        self._client = client
+        self.document = document
+        self.id: str = document["id"]
+        self.endpoint: str = document["endpoint"]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} of {self.endpoint}: {self.document['state']}>"
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """Its document each time that state, stage or verdict changed, until it is closed."""
+        looks = waiting.Looks(None)
+        seen: tuple[Any, ...] | None = None
+        while True:
+            document = await self.refresh()
+            now = (document["state"], document.get("stage"), document.get("epoch"), document.get("verdict"))
+            if now != seen:
+                seen, looks = now, waiting.Looks(None)
+                yield document
+            if document["state"] in _CLOSED:
+                return
+            await waiting.apause(looks.delay_s())
+
+    @property
+    async def status(self) -> str:
+        """Its state now."""
+        return str((await self.refresh())["state"])
+
+    async def refresh(self) -> dict[str, Any]:
+        """Ask for the document anew."""
+        self.document = await self._client.get(self._path)
+        return self.document
+
+    async def evidence(self) -> list[dict[str, Any]]:
+        """The evidence of each tick so far, oldest first."""
+        found = await self._client.get(f"{self._path}/evidence")
+        return list(found["items"])
+
+    async def promote(self, *, reason: str | None = None) -> dict[str, Any]:
+        """Make the challenger champion now, against or before the evidence; it is written down who did."""
+        self.document = await self._client.post(f"{self._path}/promote", json=_reason(reason))
+        return self.document
+
+    async def abort(self, *, reason: str | None = None) -> dict[str, Any]:
+        """Give all traffic back to the champion."""
+        self.document = await self._client.post(f"{self._path}/abort", json=_reason(reason))
+        return self.document
+
+    async def wait_for_completion(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until it is closed; gives its document, with the verdict. Raises TimedOut, and it goes on."""
+        looks = waiting.Looks(timeout_s)
+        while (await self.refresh())["state"] not in _CLOSED:
+            if looks.over():
+                raise _timed_out(f"rollout {self.id}", timeout_s=timeout_s)
+            await waiting.apause(looks.delay_s())
+        return self.document
+
+    @property
+    def _path(self) -> str:
+        return f"{exchange.API}/endpoints/{self.endpoint}/rollouts/{self.id}"
+
+
+def _reason(text: str | None) -> dict[str, str]:
+    return {"reason": text} if text else {}
+
+
+def _timed_out(what: str, *, timeout_s: float | None) -> TimedOut:
+    return TimedOut(f"{what} has not ended", given=f"timeout_s={timeout_s}", cure="It goes on; wait again, or stop it.")

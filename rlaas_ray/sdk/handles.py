@@ -1,0 +1,253 @@
+"""Made from async_handles.py by `python -m rlaas_ray.sdk.faces`; edit that one.
+
+Handles of the blocking client: a run, an endpoint, a rollout, each with what can be asked of it.
+
+Made by the client's nouns. `document` is the last answer of the API, whole; what a handle says itself it asks anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from rlaas_ray.errors import TimedOut, WorkFailed
+from rlaas_ray.sdk import exchange, results, waiting
+
+_ENDED = frozenset({"succeeded", "failed", "stopped"})
+_CLOSED = frozenset({"promoted", "rolled_back", "aborted", "inconclusive"})
+
+
+class _Asks(Protocol):
+    """What a handle needs of the client."""
+
+    url: str
+    in_process: bool
+
+    def get(self, path: str, **params: Any) -> Any: ...
+
+    def post(self, path: str, *, json: Any = None, idempotency_key: str | None = None) -> Any: ...
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any: ...
+
+    def decide(self, urls: Sequence[str], path: str, *, json: Any) -> tuple[Any, str]: ...
+
+    def pages(self, path: str, *, limit: int | None, **params: Any) -> list[dict[str, Any]]: ...
+
+    def events(self, run_id: str, *, after: int = 0) -> Iterator[exchange.Event]: ...
+
+
+class Run:
+    """A run: a training, a search or an evaluation."""
+
+    def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
+        self._client = client
+        self.document = document
+        self.id: str = document["id"]
+        self.kind: str = document["kind"]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.document['state']}>"
+
+    def __iter__(self) -> Iterator[exchange.Event]:
+        return self._client.events(self.id)
+
+    @property
+    def status(self) -> str:
+        """Its state now: queued, running, stopping, succeeded, failed or stopped."""
+        return str((self.refresh())["state"])
+
+    def refresh(self) -> dict[str, Any]:
+        """Ask for the document anew."""
+        self.document = self._client.get(f"{exchange.API}/runs/{self.id}")
+        return self.document
+
+    def progress(self) -> results.Progress:
+        """How far it is."""
+        return results.build(results.Progress, (self.refresh()).get("progress") or {})
+
+    def metrics(self) -> dict[str, Any]:
+        """Column arrays by metric name, with `step` and `time`."""
+        found: dict[str, Any] = self._client.get(f"{exchange.API}/runs/{self.id}/metrics")
+        return found
+
+    def logs(self) -> list[str]:
+        """The lines of its output so far."""
+        found = self._client.get(f"{exchange.API}/runs/{self.id}/logs")
+        return list(found["lines"])
+
+    def stop(self) -> None:
+        """Ask it to checkpoint and end."""
+        self.document = self._client.post(f"{exchange.API}/runs/{self.id}/stop")
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, as the next attempt."""
+        self.document = self._client.post(f"{exchange.API}/runs/{self.id}/resume")
+
+    def ended(self, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until it has ended, however; gives its document. Raises TimedOut, and the run goes on."""
+        looks = waiting.Looks(timeout_s)
+        while (self.refresh())["state"] not in _ENDED:
+            if looks.over():
+                raise _timed_out(f"run {self.id}", timeout_s=timeout_s)
+            waiting.pause(looks.delay_s())
+        return self.document
+
+    def wait_for_completion(
+        self, timeout_s: float | None = None
+    ) -> results.RunResult | results.OptimizationResult | results.Evaluation:
+        """Wait until it has ended well; gives its result. Raises WorkFailed where it failed or was stopped."""
+        document = self.ended(timeout_s=timeout_s)
+        if document["state"] == "succeeded":
+            return results.of_run(document)
+        error = document.get("error") or {}
+        words = error.get("detail") or error.get("reason") or f"it was {document['state']}"
+        cure = error.get("cure") or f"`rlaas runs logs {self.id}` shows why; `rlaas runs resume {self.id}` goes on."
+        raise WorkFailed(f"run {self.id} {document['state']}: {words}", cure=cure)
+
+
+class Endpoint:
+    """An endpoint. Decisions and rewards go to the fast addresses that its document names, else through the API."""
+
+    def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
+        self._client = client
+        self.document = document
+        self.name: str = document["name"]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} epoch {self.document['epoch']}>"
+
+    def refresh(self) -> dict[str, Any]:
+        """Ask for the document anew."""
+        self.document = self._client.get(f"{exchange.API}/endpoints/{self.name}")
+        return self.document
+
+    def decide(self, *, unit: str, observation: Any, **more: Any) -> results.Decision:
+        """One decision. `more`: context, episode_id, step, decision_id, state_token."""
+        answer = self._ask("decisions", {"unit": unit, "observation": observation, **more})
+        return results.build(results.Decision, answer)
+
+    def decide_batch(self, decisions: Sequence[Mapping[str, Any]]) -> list[results.Decision]:
+        """Up to 1024 decisions in one request, each with `unit`, `observation` and what `decide` takes."""
+        answer = self._ask("decisions", {"batch": list(decisions)})
+        return [results.build(results.Decision, item) for item in answer["batch"]]
+
+    def reward(self, decision_id: str, reward: float, **more: Any) -> dict[str, Any]:
+        """The outcome of a decision. `more`: step, done, truncated, time."""
+        found: dict[str, Any] = self._ask("rewards", {"decision_id": decision_id, "reward": reward, **more})
+        return found
+
+    def reward_batch(self, rewards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Many outcomes in one request."""
+        found: dict[str, Any] = self._ask("rewards", {"batch": list(rewards)})
+        return found
+
+    def rollout(self, policy: str, **spec: Any) -> Rollout:
+        """Begin a rollout with `policy` as the challenger; the rest are the fields of a RolloutSpec."""
+        wanted = {"endpoint": self.name, "challenger": policy, **spec}
+        document = self._client.post(f"{exchange.API}/endpoints/{self.name}/rollouts", json=wanted)
+        return Rollout(self._client, document)
+
+    def history(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
+        """Its route tables, newest first, each with who changed it and why."""
+        return self._client.pages(f"{exchange.API}/endpoints/{self.name}/history", limit=limit)
+
+    def delete(self) -> None:
+        """Take it down; its decision log stays."""
+        self._client.send("DELETE", f"{exchange.API}/endpoints/{self.name}")
+
+    def _ask(self, noun: str, body: Mapping[str, Any]) -> Any:
+        answer, url = self._client.decide(self._addresses(), f"/v1/endpoints/{self.name}/{noun}", json=body)
+        self._last = url
+        return answer
+
+    _last: str | None = None
+
+    def _addresses(self) -> list[str]:
+        """The address that answered last first; then native listeners, Serve's ingress, the API, which forwards."""
+        if self._client.in_process:
+            return [self._client.url]
+        known = self.document.get("addresses") or {}
+        found = [*(known.get("native") or []), known.get("ingress"), self._client.url]
+        urls = [url.rstrip("/") for url in found if url]
+        return sorted(urls, key=lambda url: url != self._last)
+
+
+class Rollout:
+    """The staged change of an endpoint's shares."""
+
+    def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
+        self._client = client
+        self.document = document
+        self.id: str = document["id"]
+        self.endpoint: str = document["endpoint"]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} of {self.endpoint}: {self.document['state']}>"
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Its document each time that state, stage or verdict changed, until it is closed."""
+        looks = waiting.Looks(None)
+        seen: tuple[Any, ...] | None = None
+        while True:
+            document = self.refresh()
+            now = (document["state"], document.get("stage"), document.get("epoch"), document.get("verdict"))
+            if now != seen:
+                seen, looks = now, waiting.Looks(None)
+                yield document
+            if document["state"] in _CLOSED:
+                return
+            waiting.pause(looks.delay_s())
+
+    @property
+    def status(self) -> str:
+        """Its state now."""
+        return str((self.refresh())["state"])
+
+    def refresh(self) -> dict[str, Any]:
+        """Ask for the document anew."""
+        self.document = self._client.get(self._path)
+        return self.document
+
+    def evidence(self) -> list[dict[str, Any]]:
+        """The evidence of each tick so far, oldest first."""
+        found = self._client.get(f"{self._path}/evidence")
+        return list(found["items"])
+
+    def promote(self, *, reason: str | None = None) -> dict[str, Any]:
+        """Make the challenger champion now, against or before the evidence; it is written down who did."""
+        self.document = self._client.post(f"{self._path}/promote", json=_reason(reason))
+        return self.document
+
+    def abort(self, *, reason: str | None = None) -> dict[str, Any]:
+        """Give all traffic back to the champion."""
+        self.document = self._client.post(f"{self._path}/abort", json=_reason(reason))
+        return self.document
+
+    def wait_for_completion(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until it is closed; gives its document, with the verdict. Raises TimedOut, and it goes on."""
+        looks = waiting.Looks(timeout_s)
+        while (self.refresh())["state"] not in _CLOSED:
+            if looks.over():
+                raise _timed_out(f"rollout {self.id}", timeout_s=timeout_s)
+            waiting.pause(looks.delay_s())
+        return self.document
+
+    @property
+    def _path(self) -> str:
+        return f"{exchange.API}/endpoints/{self.endpoint}/rollouts/{self.id}"
+
+
+def _reason(text: str | None) -> dict[str, str]:
+    return {"reason": text} if text else {}
+
+
+def _timed_out(what: str, *, timeout_s: float | None) -> TimedOut:
+    return TimedOut(f"{what} has not ended", given=f"timeout_s={timeout_s}", cure="It goes on; wait again, or stop it.")

@@ -1,0 +1,103 @@
+"""What the client gives back: decisions, results, progress, as frozen values; `raw` holds the whole document.
+
+Made by the handles from the API's JSON. Never talks to anyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+ValueT = TypeVar("ValueT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One decision as the endpoint answered it."""
+
+    decision_id: str
+    action: Any
+    version: str
+    arm: str
+    arm_probability: float
+    propensity: float
+    epoch: int
+    logged: bool
+    probabilities: list[float] | None = None
+    shield: Mapping[str, Any] | None = None
+    fallback: str | None = None
+    state_token: str | None = None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is; None where it is not known (yet)."""
+
+    fraction: float = 0.0
+    steps: int = 0
+    steps_total: int | None = None
+    steps_per_s: float | None = None
+    eta_s: float | None = None
+    episode_return_mean: float | None = None
+    episodes: int = 0
+    message: str | None = None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """What a run ended with; `version` is set where it registered one."""
+
+    run_id: str
+    state: str
+    version: Mapping[str, Any] | None = None
+    evaluation: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizationResult:
+    """A front and the point chosen from it."""
+
+    run_id: str
+    state: str
+    best_solution: Any = None
+    front: Any = None
+    hypervolume: float | None = None
+    summary: Any = None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How good a policy is on an env."""
+
+    run_id: str
+    state: str
+    return_mean: float | None = None
+    return_ci95: Any = None
+    score: float | None = None
+    costs: Any = None
+    episodes: int | None = None
+    seed: int | None = None
+    raw: Mapping[str, Any]
+
+
+def build(kind: type[ValueT], document: Mapping[str, Any], **more: Any) -> ValueT:
+    """The value of `kind` from a document; what it has no field for stays in `raw`."""
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    found: dict[str, Any] = {k: v for k, v in {**document, **more}.items() if k in known}
+    return kind(**{**found, "raw": document})
+
+
+def of_run(document: Mapping[str, Any]) -> RunResult | OptimizationResult | Evaluation:
+    """The result of a run that ended well."""
+    result = document.get("result") or {}
+    ended = {"run_id": document["id"], "state": document["state"]}
+    if document.get("kind") == "optimize":
+        return build(OptimizationResult, result, **ended)
+    if document.get("kind") == "evaluate":
+        return build(Evaluation, result, **ended)
+    return build(RunResult, result, **ended)
