@@ -1,0 +1,376 @@
+# ruff: noqa: D102 (the protocol says once what each method does)
+"""Heads: what the numbers of a distribution mean: how to sample, which action is the mode, how probable an action was.
+
+Called by training parity, serving (`draw`) and evaluation. Proposed actions are before the decoder: an index from 0 for a
+category, the network's own units for a Gaussian. Never holds weights or a generator; sums in float64.
+
+`n` rows, `k` parameters, `a` action entries, `m` probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from gymnasium import spaces as gs
+
+from rlaas_ray.errors import InvalidInput, NotBuilt
+from rlaas_ray.policies.spaces import Space
+from rlaas_ray.specs.arrays import F32, F64, I64, Bool
+
+Serving = Literal["sample", "greedy"]
+_LOG_2PI = math.log(2.0 * math.pi)
+_MASKED = np.float32(-1e30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draw:
+    """One draw per row: proposed (n, a), its probability or density (n,), and all probabilities (n, m) where countable."""
+
+    proposed: F64
+    propensity: F64
+    probabilities: F64 | None
+
+
+class Head(Protocol):
+    """Parameters (n, k) -> distribution over proposed actions (n, a)."""
+
+    @property
+    def size(self) -> int:
+        """k, the number of parameters."""
+        ...
+
+    @property
+    def action_size(self) -> int:
+        """a, the entries of a proposed action."""
+        ...
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        """Sample and say how probable it was, in one pass."""
+        ...
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        """Proposed actions (n, a)."""
+        ...
+
+    def mode(self, params: F32) -> F64:
+        """The most probable actions (n, a)."""
+        ...
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        """Log probability (density) (n,) of proposed actions (n, a)."""
+        ...
+
+    def probabilities(self, params: F32) -> F64 | None:
+        """(n, m) where actions are countable: one block per component, each summing to 1; else None."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Categorical:
+    """`n` logits, one index."""
+
+    n: int
+
+    @property
+    def size(self) -> int:
+        return self.n
+
+    @property
+    def action_size(self) -> int:
+        return 1
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        p = _softmax(params)
+        index = _inverse_cdf(p, u=rng.random(len(p)))
+        return Draw(proposed=index[:, None].astype(np.float64), propensity=p[np.arange(len(p)), index], probabilities=p)
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        return self.draw(params, rng=rng).proposed
+
+    def mode(self, params: F32) -> F64:
+        return np.asarray(params.argmax(axis=1)[:, None], dtype=np.float64)
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        return _log_softmax(params)[np.arange(len(params)), proposed[:, 0].astype(np.int64)]
+
+    def probabilities(self, params: F32) -> F64:
+        return _softmax(params)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "categorical", "n": self.n}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiCategorical:
+    """Independent categories: blocks of `nvec[i]` logits, one index each; probabilities are the blocks' marginals."""
+
+    nvec: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(self.nvec)
+
+    @property
+    def action_size(self) -> int:
+        return len(self.nvec)
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        u = rng.random((len(params), len(self.nvec)))
+        blocks = [_softmax(block) for block in self._blocks(params)]
+        index = np.stack([_inverse_cdf(p, u=u[:, i]) for i, p in enumerate(blocks)], axis=1)
+        chosen = [np.take_along_axis(p, index[:, i : i + 1], axis=1)[:, 0] for i, p in enumerate(blocks)]
+        return Draw(
+            proposed=index.astype(np.float64),
+            propensity=np.prod(chosen, axis=0),
+            probabilities=np.concatenate(blocks, axis=1),
+        )
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        return self.draw(params, rng=rng).proposed
+
+    def mode(self, params: F32) -> F64:
+        return np.stack([block.argmax(axis=1) for block in self._blocks(params)], axis=1).astype(np.float64)
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        index = proposed.astype(np.int64)
+        terms = [
+            np.take_along_axis(_log_softmax(block), index[:, i : i + 1], axis=1)[:, 0]
+            for i, block in enumerate(self._blocks(params))
+        ]
+        return np.asarray(np.sum(terms, axis=0), dtype=np.float64)
+
+    def probabilities(self, params: F32) -> F64:
+        return np.concatenate([_softmax(block) for block in self._blocks(params)], axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "multi_categorical", "nvec": list(self.nvec)}
+
+    def _blocks(self, params: F32) -> list[F32]:
+        return np.split(params, np.cumsum(self.nvec)[:-1], axis=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagonalGaussian:
+    """mean (a) | log_std (a); the density is of the proposed action, before any decoder."""
+
+    entries: int
+
+    @property
+    def size(self) -> int:
+        return 2 * self.entries
+
+    @property
+    def action_size(self) -> int:
+        return self.entries
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        wide = params.astype(np.float64)
+        mean, log_std = wide[:, : self.entries], wide[:, self.entries :]
+        noise = rng.standard_normal(mean.shape)
+        log_density = -0.5 * np.einsum("na,na->n", noise, noise) - log_std.sum(axis=1) - 0.5 * self.entries * _LOG_2PI
+        return Draw(proposed=mean + np.exp(log_std) * noise, propensity=np.exp(log_density), probabilities=None)
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        return self.draw(params, rng=rng).proposed
+
+    def mode(self, params: F32) -> F64:
+        return params[:, : self.entries].astype(np.float64)
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        wide = params.astype(np.float64)
+        mean, log_std = wide[:, : self.entries], wide[:, self.entries :]
+        z = (proposed - mean) * np.exp(-log_std)
+        return np.asarray(
+            -0.5 * (z * z).sum(axis=1) - log_std.sum(axis=1) - 0.5 * self.entries * _LOG_2PI, dtype=np.float64
+        )
+
+    def probabilities(self, params: F32) -> None:
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "diagonal_gaussian", "entries": self.entries}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """The parameters are the action: a deterministic policy. Its propensity is 1, that of any other action 0."""
+
+    entries: int
+
+    @property
+    def size(self) -> int:
+        return self.entries
+
+    @property
+    def action_size(self) -> int:
+        return self.entries
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        return Draw(proposed=params.astype(np.float64), propensity=np.ones(len(params)), probabilities=None)
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        return params.astype(np.float64)
+
+    def mode(self, params: F32) -> F64:
+        return params.astype(np.float64)
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        return np.where((params.astype(np.float64) == proposed).all(axis=1), 0.0, -np.inf)
+
+    def probabilities(self, params: F32) -> None:
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "point", "entries": self.entries}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UniformBox:
+    """Uniform between finite bounds, whatever is observed: no parameters, params is (n, 0)."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        return 0
+
+    @property
+    def action_size(self) -> int:
+        return len(self.low)
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        proposed = low + (high - low) * rng.random((len(params), len(low)))
+        density = np.full(len(params), math.exp(self._log_density()))
+        return Draw(proposed=proposed, propensity=density, probabilities=None)
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        return self.draw(params, rng=rng).proposed
+
+    def mode(self, params: F32) -> F64:
+        """The middle: every point is as probable."""
+        return np.tile((np.asarray(self.low) + np.asarray(self.high)) / 2, (len(params), 1))
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        inside = ((proposed >= np.asarray(self.low)) & (proposed <= np.asarray(self.high))).all(axis=1)
+        return np.where(inside, self._log_density(), -np.inf)
+
+    def probabilities(self, params: F32) -> None:
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "uniform_box", "low": list(self.low), "high": list(self.high)}
+
+    def _log_density(self) -> float:
+        return -sum(math.log(high - low) for low, high in zip(self.low, self.high, strict=True))
+
+
+def draw(head: Head, params: F32, *, serving: Serving, rng: np.random.Generator) -> Draw:
+    """What the policy does: a sample, or (greedy) the mode, which is then a point mass: propensity 1, one-hot probabilities."""
+    if serving == "sample":
+        return head.draw(params, rng=rng)
+    mode = head.mode(params)
+    return Draw(proposed=mode, propensity=np.ones(len(mode)), probabilities=_one_hot(head, mode))
+
+
+def masked(params: F32, mask: Bool) -> F32:
+    """Logits with the forbidden ones at -1e30: probability 0 after the softmax. Raises where a row forbids everything."""
+    if params.shape != mask.shape:
+        raise InvalidInput("action mask", given=mask.shape, expected=f"shape {params.shape}")
+    if not mask.any(axis=1).all():
+        raise InvalidInput(
+            "action mask", given="a row without a single allowed action", expected="one", cure="Mend the env."
+        )
+    return np.where(mask, params, _MASKED)
+
+
+def for_action_space(space: Space) -> Head:
+    """The head that PPO trains for this action space."""
+    match space:
+        case gs.Discrete():
+            return Categorical(n=int(space.n))
+        case gs.MultiDiscrete():
+            return MultiCategorical(nvec=tuple(int(n) for n in space.nvec.ravel()))
+        case gs.Box() if np.issubdtype(space.dtype, np.floating):
+            return DiagonalGaussian(entries=math.prod(space.shape))
+    raise NotBuilt(
+        "this kind of action space",
+        given=space,
+        expected="Discrete, MultiDiscrete or a Box of floats",
+        cure="Wrap the env.",
+    )
+
+
+def from_json(body: Mapping[str, Any]) -> Head:
+    """The head that `to_json` wrote. Raises InvalidInput."""
+    fields = {key: value for key, value in body.items() if key != "type"}
+    try:
+        match body["type"]:
+            case "categorical":
+                return Categorical(n=_positive(fields.pop("n")), **fields)
+            case "multi_categorical":
+                return MultiCategorical(nvec=tuple(_positive(n) for n in fields.pop("nvec")), **fields)
+            case "diagonal_gaussian":
+                return DiagonalGaussian(entries=_positive(fields.pop("entries")), **fields)
+            case "point":
+                return Point(entries=_positive(fields.pop("entries")), **fields)
+            case "uniform_box":
+                low, high = (tuple(float(v) for v in fields.pop(k)) for k in ("low", "high"))
+                if len(low) == len(high) and all(a < b for a, b in zip(low, high, strict=True)):
+                    return UniformBox(low=low, high=high, **fields)
+            case _:
+                pass
+    except (KeyError, TypeError, ValueError):
+        pass  # said below, with what was given
+    raise InvalidInput("not a head", given=dict(body), expected="the JSON of a head")
+
+
+def _positive(value: Any) -> int:
+    if not isinstance(value, int) or not 0 < value <= 1_000_000:
+        msg = f"{value!r} is not a size"
+        raise ValueError(msg)
+    return value
+
+
+def _softmax(logits: F32) -> F64:
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    np.exp(wide, out=wide)
+    wide /= wide.sum(axis=1, keepdims=True)
+    return wide
+
+
+def _log_softmax(logits: F32) -> F64:
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    return np.asarray(wide - np.log(np.exp(wide).sum(axis=1, keepdims=True)), dtype=np.float64)
+
+
+def _inverse_cdf(p: F64, *, u: F64) -> I64:
+    """First index whose cumulated probability exceeds u (n,): an index of probability 0 is never taken, not even at the ends."""
+    cdf = p.cumsum(axis=1)
+    total = cdf[:, -1]
+    target = np.minimum(u * total, np.nextafter(total, 0.0))
+    return np.asarray((cdf <= target[:, None]).sum(axis=1), dtype=np.int64)
+
+
+def _one_hot(head: Head, mode: F64) -> F64 | None:
+    if isinstance(head, Categorical):
+        sizes: tuple[int, ...] = (head.n,)
+    elif isinstance(head, MultiCategorical):
+        sizes = head.nvec
+    else:
+        return None
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    out = np.zeros((len(mode), sum(sizes)))
+    np.put_along_axis(out, (mode + offsets).astype(np.int64), 1.0, axis=1)
+    return out

@@ -1,0 +1,186 @@
+"""Network: all that lies between an encoded observation and the head's parameters, as arrays and a short program.
+
+view -> frozen normalisation -> affine layers with activations -> head parameters. Written by `train/export.py`, computed by
+the three engines, stored by bundle.py. Never computes anything itself.
+
+`d` entries of one (unit's) observation, `k` head parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+
+from rlaas_ray.errors import InvalidInput
+from rlaas_ray.policies import view as views
+from rlaas_ray.specs.arrays import F32, Array
+
+Activation = Literal["tanh", "relu", "silu", "elu", "linear"]
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layer:
+    """y = activation(weight @ x + bias), torch's layout."""
+
+    weight: F32  # (out, in)
+    bias: F32  # (out,)
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Normaliser:
+    """x -> clip((x - mean) / std, -clip, clip), frozen. Any epsilon is already in `std`."""
+
+    mean: F32  # (d,)
+    std: F32  # (d,), > 0
+    clip: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network:
+    """`log_std`: appended to the last layer's output (a mean) where it does not depend on the state; (a,) of one unit.
+
+    `parts`: how many equal blocks the head's parameters have: 2 for mean | log_std, 1 for logits. With a view, each unit's
+    blocks are put together block by block: (n, units * a means | units * a log_stds).
+    """
+
+    layers: tuple[Layer, ...]
+    normaliser: Normaliser | None = None
+    log_std: F32 | None = None
+    view: views.ViewProgram | None = None
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        for fault in _faults(self):
+            raise InvalidInput("not a network", given=fault, expected="layers whose shapes follow each other, float32")
+
+    @property
+    def unit_inputs(self) -> int:
+        """d of the first layer."""
+        return int(self.layers[0].weight.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        """Entries of the flat encoded observation."""
+        return self.view.flat_size if self.view is not None else self.unit_inputs
+
+    @property
+    def units(self) -> int:
+        """Rows of the network for one observation."""
+        return self.view.units if self.view is not None else 1
+
+    @property
+    def outputs(self) -> int:
+        """k, the head's parameters for one observation."""
+        extra = 0 if self.log_std is None else len(self.log_std)
+        return self.units * (int(self.layers[-1].weight.shape[0]) + extra)
+
+    def to_json(self) -> dict[str, Any]:
+        """The program; its arrays are in `tensors`."""
+        body: dict[str, Any] = {
+            "layers": [{"activation": layer.activation} for layer in self.layers],
+            "parts": self.parts,
+            "log_std": self.log_std is not None,
+            "view": self.view is not None,
+        }
+        if self.normaliser is not None:
+            body["normaliser"] = {"clip": float(self.normaliser.clip)}
+        return body
+
+    def tensors(self) -> dict[str, Array]:
+        """All arrays by the names that a bundle uses."""
+        out: dict[str, Array] = {}
+        for i, layer in enumerate(self.layers):
+            out[f"layers.{i}.weight"], out[f"layers.{i}.bias"] = layer.weight, layer.bias
+        if self.normaliser is not None:
+            out["normaliser.mean"], out["normaliser.std"] = self.normaliser.mean, self.normaliser.std
+        if self.log_std is not None:
+            out["log_std"] = self.log_std
+        if self.view is not None:
+            out["view.index"], out["view.matrix"], out["view.offset"] = (
+                self.view.index,
+                self.view.matrix,
+                self.view.offset,
+            )
+        return out
+
+
+def from_json(body: Mapping[str, Any], *, tensors: Mapping[str, Array]) -> Network:
+    """The network of `to_json` and `tensors`. Raises InvalidInput."""
+    try:
+        layers = tuple(
+            Layer(
+                weight=_f32(tensors[f"layers.{i}.weight"]),
+                bias=_f32(tensors[f"layers.{i}.bias"]),
+                activation=_activation(layer["activation"]),
+            )
+            for i, layer in enumerate(body["layers"])
+        )
+        normaliser = body.get("normaliser")
+        return Network(
+            layers=layers,
+            parts=int(body["parts"]),
+            log_std=_f32(tensors["log_std"]) if body["log_std"] else None,
+            view=_view(tensors) if body["view"] else None,
+            normaliser=None
+            if normaliser is None
+            else Normaliser(
+                mean=_f32(tensors["normaliser.mean"]),
+                std=_f32(tensors["normaliser.std"]),
+                clip=float(normaliser["clip"]),
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput("not a network", given=f"{error!r}", expected="the program of a manifest") from None
+
+
+def _view(tensors: Mapping[str, Array]) -> views.ViewProgram:
+    index = tensors["view.index"]
+    if index.dtype != np.int64:
+        msg = f"view.index has dtype {index.dtype}"
+        raise ValueError(msg)
+    return views.ViewProgram(
+        index=index.astype(np.int64), matrix=_f32(tensors["view.matrix"]), offset=_f32(tensors["view.offset"])
+    )
+
+
+def _f32(array: Array) -> F32:
+    if array.dtype != np.float32:
+        msg = f"dtype {array.dtype}, not float32"
+        raise ValueError(msg)
+    return array.astype(np.float32, copy=False)
+
+
+def _activation(name: Any) -> Activation:
+    if name not in ACTIVATIONS:
+        msg = f"activation {name!r}, not one of {', '.join(ACTIVATIONS)}"
+        raise ValueError(msg)
+    return cast("Activation", name)  # checked on the line above
+
+
+def _faults(network: Network) -> list[str]:
+    faults = [] if network.layers else ["no layers"]
+    width = network.view.size if network.view is not None else (network.unit_inputs if network.layers else 0)
+    if network.normaliser is not None:
+        mean, std = network.normaliser.mean, network.normaliser.std
+        if mean.shape != (width,) or std.shape != (width,) or not (std > 0).all() or not network.normaliser.clip > 0:
+            faults.append(f"normaliser {mean.shape}, {std.shape}, clip {network.normaliser.clip} for {width} inputs")
+    for i, layer in enumerate(network.layers):
+        if layer.weight.ndim != 2 or layer.weight.shape[1] != width or layer.bias.shape != layer.weight.shape[:1]:
+            faults.append(f"layer {i}: weight {layer.weight.shape}, bias {layer.bias.shape} after {width} values")
+            break
+        width = layer.weight.shape[0]
+    if network.log_std is not None and (network.parts != 2 or network.log_std.shape != (width,)):
+        faults.append(f"log_std {network.log_std.shape} beside a mean of {width} in {network.parts} parts")
+    if network.parts < 1 or (network.log_std is None and width % network.parts):
+        faults.append(f"{width} outputs in {network.parts} parts")
+    arrays = network.tensors()
+    faults += [f"{name}: {a.dtype}" for name, a in arrays.items() if a.dtype not in {np.dtype("f4"), np.dtype("i8")}]
+    faults += [
+        f"{name} is not finite" for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()
+    ]
+    return faults
