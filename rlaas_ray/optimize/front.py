@@ -1,0 +1,146 @@
+"""Front: the frozen result of a search; Archive: every non-dominated point that a search has evaluated, bounded.
+
+Made by search.py; its JSON is the result of a run of kind `optimize`. Never searches and never draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import moocore
+import numpy as np
+
+from rlaas_ray.specs.arrays import F64, I64
+
+SHOWN_AT_MOST = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Front:
+    """k non-dominated points in natural units, the chosen one, and how the search got there.
+
+    `hypervolume` is the share of the box that the returned points dominate, in [0, 1]; `trace` (generations,) the same
+    for all points found up to each generation, without the anchors, so that it shows the search and nothing else.
+    """
+
+    objectives: tuple[tuple[str, str, str], ...]
+    x: F64  # (k, d)
+    values: F64  # (k, m)
+    score: F64  # (k,) TOPSIS closeness
+    weight: F64  # (m,)
+    chosen: int
+    hypervolume: float
+    trace: F64  # (generations,)
+    box: tuple[F64, F64]  # ideal, nadir, natural units
+    anchors: dict[str, F64]  # name -> (m,), natural units
+    seed: int
+    generations: int
+    evaluations: int
+    seconds: float
+    stopped: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The result document: at most 500 points (evenly over the first objective, the chosen one among them), one x."""
+        rows = shown(self.values, chosen=self.chosen, limit=SHOWN_AT_MOST)
+        names = [name for name, _, _ in self.objectives]
+        chosen = dict(zip(names, self.values[self.chosen].tolist(), strict=True))
+        anchors = {name: dict(zip(names, row.tolist(), strict=True)) for name, row in self.anchors.items()}
+        return {
+            "objectives": [{"name": n, "unit": u, "direction": d} for n, u, d in self.objectives],
+            "front": self.values[rows].tolist(),
+            "front_size": len(self.values),
+            "chosen": {
+                "index": int(np.flatnonzero(rows == self.chosen)[0]),
+                "objectives": chosen,
+                "score": float(self.score[self.chosen]),
+                "x": self.x[self.chosen].tolist(),
+            },
+            "weights": dict(zip(names, self.weight.tolist(), strict=True)),
+            "hypervolume": self.hypervolume,
+            "hypervolume_trace": self.trace.tolist(),
+            "box": {"ideal": self.box[0].tolist(), "nadir": self.box[1].tolist()},
+            "anchors": anchors,
+            "seed": self.seed,
+            "generations": self.generations,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+            "summary": self._summary(chosen),
+        }
+
+    def _summary(self, chosen: dict[str, float]) -> str:
+        point = ", ".join(f"{n} {chosen[n]:.4g}{'' if u == '1' else ' ' + u}" for n, u, _ in self.objectives)
+        end = "stopped" if self.stopped else "done"
+        return (
+            f"{len(self.values)} non-dominated points from {self.evaluations:,} evaluations in {self.seconds:.1f} s ({end}, "
+            f"seed {self.seed}); hypervolume {self.hypervolume:.4f}; chosen: {point}"
+        )
+
+
+def shown(values: F64, *, chosen: int, limit: int) -> I64:
+    """Indices of at most `limit` rows, spread evenly in the order of the first objective, with `chosen` among them."""
+    order = np.argsort(values[:, 0], kind="stable")
+    if len(order) > limit:
+        order = order[np.unique(np.linspace(0, len(order) - 1, limit).round().astype(np.int64))]
+        if chosen not in order:
+            order = np.concatenate([order[:-1], [chosen]])
+    return np.asarray(order, dtype=np.int64)
+
+
+class Archive:
+    """All non-dominated points seen, thinned to `limit` by crowding; the extremes of every objective are kept.
+
+    NSGA-III's niching drops extreme points (ran.md section 8), so the population's last front is not the answer.
+    """
+
+    def __init__(self, *, variables: int, objectives: int, limit: int = 2000) -> None:
+        self._limit = limit
+        self.x: F64 = np.empty((0, variables))
+        self.f: F64 = np.empty((0, objectives))  # minimised
+
+    def add(self, x: F64, f: F64) -> None:
+        """Offer points; rows that are not finite never enter."""
+        good = np.isfinite(f).all(axis=1)
+        f_all = np.concatenate([self.f, f[good]])
+        keep = moocore.is_nondominated(f_all) if len(f_all) else np.zeros(0, dtype=np.bool_)
+        new = keep[len(self.f) :]
+        if not new.any():
+            return
+        x_all = np.concatenate([self.x, x[good]])
+        self.x, self.f = x_all[keep], f_all[keep]
+        while len(self.f) > self._limit:
+            self._thin()
+
+    def _thin(self) -> None:
+        # A fifth at a time: crowding after removal is then nearly right, and thinning is rare.
+        goal = max(self._limit, round(0.8 * len(self.f)))
+        order = np.argsort(-crowding(self.f), kind="stable")[:goal]
+        order.sort()
+        self.x, self.f = self.x[order], self.f[order]
+
+
+def crowding(f: F64) -> F64:
+    """Crowding distance (Deb et al. 2002), infinite at the ends of every objective. f (n, m) -> (n,)."""
+    n, m = f.shape
+    total = np.zeros(n)
+    for column in range(m):
+        order = np.argsort(f[:, column], kind="stable")
+        ranked = f[order, column]
+        spread = ranked[-1] - ranked[0]
+        gap = np.full(n, np.inf)
+        if n > 2:
+            gap[1:-1] = (ranked[2:] - ranked[:-2]) / spread if spread > 0 else 0.0
+        total[order] += gap
+    return total
+
+
+def hypervolume(f: F64, *, ideal: F64, nadir: F64) -> float:
+    """What f dominates below the nadir, in boxes from ideal to nadir. f (n, m) minimised; points beyond the nadir add nothing.
+
+    With a true ideal it lies in [0, 1].
+    """
+    size = np.where(nadir > ideal, nadir - ideal, 1.0)
+    scaled = (f - ideal) / size
+    inside = scaled[(scaled < 1.0).all(axis=1)]
+    return float(moocore.hypervolume(inside, ref=np.ones(f.shape[1]))) if len(inside) else 0.0
