@@ -43,6 +43,23 @@ class Evidence:
     clipped: int
     first_us: int | None
     last_us: int | None
+    # The stage is the challenger's share of the latest unit; 0 before the first.
+    share: float = 0.0
+    assigned_challenger_stage: int = 0
+    slow_champion: int = 0
+    slow_challenger: int = 0
+    missing_champion: int = 0
+    missing_challenger: int = 0
+    duplicates: int = 0
+    pre_canary: int = 0
+    baseline: float = 0.5
+    spread: float = 0.0
+    margin: float = 0.0
+    adjusted: bool = False
+    srm_p_value: float | None = None
+    last_challenger_us: int | None = None
+    last_closed_us: int | None = None
+    last_missing_us: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; infinities never occur (log e-values are finite)."""
