@@ -72,9 +72,7 @@ def uniform_drop(scenario: Scenario, net: layout.Network, *, count: int, seed: i
 
 def drop(scenario: Scenario, net: layout.Network, *, points: F64, seed: int, index: int = 0) -> Drop:
     """The large-scale channel of users at `points` (N, 2)."""
-    users = draw_users(
-        scenario, philox.uniforms(seed, purpose=_PURPOSE_USER, shape=(len(points), 8), index=index)
-    )
+    users = draw_users(scenario, philox.uniforms(seed, purpose=_PURPOSE_USER, shape=(len(points), 8), index=index))
     link = layout.links(net, points)
     shape = (len(points), len(net.sites), 6)
     gain = link_gain(

@@ -54,13 +54,19 @@ class Params:
 
 
 def params(
-    mode: str | None = None, *, weights: tuple[float, ...] | None = None, episode_length: int = 96,
-    scenario: str = "UMa", power_model: str = "earth",
+    mode: str | None = None,
+    *,
+    weights: tuple[float, ...] | None = None,
+    episode_length: int = 96,
+    scenario: str = "UMa",
+    power_model: str = "earth",
 ) -> Params:
     """The parameters of a world; a mode's name gives weights and events, `weights` override the former."""
     radio.power_model(power_model)
     if not (isinstance(episode_length, int) and 1 <= episode_length <= 100_000):
-        raise InvalidInput("episode_length", given=episode_length, expected="an int from 1 to 100000 steps", cure="96 is a day.")
+        raise InvalidInput(
+            "episode_length", given=episode_length, expected="an int from 1 to 100000 steps", cure="96 is a day."
+        )
     mode = "normal" if mode is None else mode
     return Params(
         mode=mode,
@@ -135,13 +141,17 @@ def check_action(action: Array) -> F32:
     given = np.asarray(action)
     if given.ndim != 2 or given.shape[1] != ACTION or given.dtype.kind not in "fiu":
         raise InvalidInput(
-            "action of RanControl", given=(given.shape, str(given.dtype)), expected=f"(B, {ACTION}) numbers",
+            "action of RanControl",
+            given=(given.shape, str(given.dtype)),
+            expected=f"(B, {ACTION}) numbers",
             cure="21 cells x (power, tilt, fairness, CIO), each in -1..1.",
         )
     if not np.isfinite(given).all():
         row, entry = np.argwhere(~np.isfinite(given))[0]
         raise InvalidInput(
-            f"action[{row}, {entry}] of RanControl", given=float(given[row, entry]), expected="a finite number in -1..1",
+            f"action[{row}, {entry}] of RanControl",
+            given=float(given[row, entry]),
+            expected="a finite number in -1..1",
             cure="A policy that gives NaN has diverged; nothing was moved.",
         )
     return np.clip(given, -1.0, 1.0).astype(np.float32)
@@ -153,7 +163,11 @@ def settings_of(state: snapshot.State, *, emergency: bool = False) -> snapshot.S
     if emergency:
         active &= ~forced_out(state)
     return snapshot.Settings(
-        power=state["power"], tilt=state["tilt"], fairness=state["fairness"], cio=state["cio"], active=active  # type: ignore[arg-type]
+        power=state["power"],
+        tilt=state["tilt"],
+        fairness=state["fairness"],
+        cio=state["cio"],
+        active=active,  # type: ignore[arg-type]
     )
 
 
@@ -185,12 +199,23 @@ def _measure(
         demand[np.ix_(surging, _SURGE_SLOTS)] *= 3.0
     before = state["cell"]
     outcome = snapshot.evaluate(
-        state, settings, demand=demand, load=state["load"], cell=before, passes=passes  # type: ignore[arg-type]
+        state,
+        settings,
+        demand=demand,
+        load=state["load"],
+        cell=before,
+        passes=passes,  # type: ignore[arg-type]
     )
     moved = ((outcome.cell != before) & (before >= 0)).mean(axis=1)
     found = measures.measure(
-        outcome, settings, demand=demand, priority=state["priority"], tariff=state["tariff"], moved=moved,  # type: ignore[arg-type]
-        emergency=emergency, revenue=params.mode == "revenue",
+        outcome,
+        settings,
+        demand=demand,
+        priority=state["priority"],
+        tariff=state["tariff"],
+        moved=moved,  # type: ignore[arg-type]
+        emergency=emergency,
+        revenue=params.mode == "revenue",
     )
     state["cell"], state["load"] = outcome.cell, outcome.load
     seen = measures.observe(found.features, hour_index=state["hour"], normalised=found.normalised, mode=params.mode)  # type: ignore[arg-type]
@@ -204,6 +229,8 @@ def _measure(
         "served": outcome.served,
         "satisfied": outcome.satisfied,
         "lg_latency": found.lg_latency,
+        "lg_tail": found.lg_tail,
+        "attached": outcome.cell,
         "power_w": outcome.power_w,
     }, state
 
@@ -244,7 +271,9 @@ def _surge(params: Params, state: snapshot.State, *, streams: philox.Streams) ->
     hotspot = state["hotspot"].copy()
     hotspot[rows, 0] = params.pool.near[site, choice]
     state["hotspot"] = hotspot
-    member = pools.UNIFORM + hotspot[rows, 0][:, None] * pools.MEMBERS + (words[:, : len(_SURGE_SLOTS)] >> np.uint32(26))
+    member = (
+        pools.UNIFORM + hotspot[rows, 0][:, None] * pools.MEMBERS + (words[:, : len(_SURGE_SLOTS)] >> np.uint32(26))
+    )
     _place(params, state, rows=rows[:, None], slots=_SURGE_SLOTS[None, :], member=member)
 
 

@@ -94,7 +94,11 @@ def links(net: Network, points: F64) -> Links:
         dy = points[:, None, 1] - (net.sites[None, :, 1] + image[1])
         square = dx * dx + dy * dy
         nearer = square < best
-        best_x, best_y, best = np.where(nearer, dx, best_x), np.where(nearer, dy, best_y), np.where(nearer, square, best)
+        best_x, best_y, best = (
+            np.where(nearer, dx, best_x),
+            np.where(nearer, dy, best_y),
+            np.where(nearer, square, best),
+        )
     return Links(distance_m=np.sqrt(best), azimuth_deg=np.degrees(np.arctan2(best_y, best_x)))
 
 

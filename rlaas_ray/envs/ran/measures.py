@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlaas_ray.errors import InvalidInput
 from rlaas_ray.envs.ran import radio, snapshot
+from rlaas_ray.errors import InvalidInput
 from rlaas_ray.specs.arrays import F32, F64, I64, Bool
 
-OBJECTIVES = [("latency_p95", "s", "min"), ("throughput", "Mbps", "max"), ("energy", "W", "min"), ("satisfied", "1", "max")]
+OBJECTIVES = [
+    ("latency_p95", "s", "min"),
+    ("throughput", "Mbps", "max"),
+    ("energy", "W", "min"),
+    ("satisfied", "1", "max"),
+]
 COSTS = ("coverage", "latency", "priority", "handover")
 COST_LIMITS = (0.02, 0.0, 0.05, 0.10)
 MODES = {
@@ -33,18 +38,21 @@ POWER_CENTRE, POWER_SCALE = 38.0, 8.0
 TILT_CENTRE, TILT_SCALE = 7.5, 7.5
 CIO_SCALE = 6.0
 _EMPTY_LATENCY = -1.0  # lg s of a cell without users: neither good nor bad
-_P95 = 198  # floor(0.95 * 210) - 1: a fixed order statistic, the same in every NumPy
+_TAIL = (193, 198, 203)  # floor(p * 210) - 1: fixed order statistics, the same in every NumPy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measures:
-    """objectives (B, 4) in their units, normalised (B, 4), cost (B, 4), features (B, C, 13), lg_latency (B, U) unsorted."""
+    """objectives (B, 4) in their units, normalised (B, 4), cost (B, 4), features (B, C, 13), lg_latency (B, U),
+    lg_tail (B, 3): lg of the 92.5th, 95th and 97.5th percentile.
+    """
 
     objectives: F64
     normalised: F64
     cost: F64
     features: F32
     lg_latency: F32
+    lg_tail: F64
 
 
 def weights_of(mode: str, *, weights: tuple[float, ...] | None) -> tuple[float, ...]:
@@ -77,7 +85,8 @@ def measure(
 ) -> Measures:
     """Objectives, costs and cell features of a snapshot. moved (B,): share of users that changed cell."""
     latency, satisfied = np.sort(outcome.latency, axis=1), outcome.satisfied
-    p95 = latency[:, _P95].astype(np.float64)
+    tail = latency[:, _TAIL].astype(np.float64)
+    p95 = tail[:, 1]
     offered, served = _total(demand), _total(outcome.served)
     energy = _total(outcome.power_w)
     share = satisfied.mean(axis=1)
@@ -102,7 +111,14 @@ def measure(
     )
     lg_latency = np.log10(outcome.latency)
     features = _features(outcome, settings, demand=demand, priority=priority, lg_latency=lg_latency)
-    return Measures(objectives=objectives, normalised=normalised, cost=cost, features=features, lg_latency=lg_latency)
+    return Measures(
+        objectives=objectives,
+        normalised=normalised,
+        cost=cost,
+        features=features,
+        lg_latency=lg_latency,
+        lg_tail=np.log10(tail),
+    )
 
 
 def latency_score(p95_s: F64) -> F64:
@@ -122,7 +138,9 @@ def weighted_p95(latency: F32, *, priority: Bool) -> F64:
     cumulated = np.cumsum(weight, axis=1)
     rank = (cumulated[:, -1] * 95) // 100 - 1
     position = (cumulated <= rank[:, None]).sum(axis=1)
-    return np.take_along_axis(np.take_along_axis(latency, order, axis=1), position[:, None], axis=1)[:, 0].astype(np.float64)
+    return np.take_along_axis(np.take_along_axis(latency, order, axis=1), position[:, None], axis=1)[:, 0].astype(
+        np.float64
+    )
 
 
 def observe(features: F32, *, hour_index: I64, normalised: F64, mode: str) -> F32:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlaas_ray.envs.ran import radio
-from rlaas_ray.specs.arrays import Array, F32, F64, I64, Bool
+from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
 
 State = dict[str, Array]
 

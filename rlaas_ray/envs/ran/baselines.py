@@ -1,0 +1,4 @@
+"""Baselines; being written."""
+
+POLICIES: dict[str, object] = {}
+REFERENCES: dict[str, object] = {}

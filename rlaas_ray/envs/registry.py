@@ -1,0 +1,240 @@
+"""Environments by name: our Gymnasium ids, any other Gymnasium id, any `module:Class`; made singly or as vectors, with errors that help.
+
+Called by train, evaluation, serving's set-up and the doors. Importing this module registers our ids with Gymnasium (1.x has no plugin
+entry points: it asks packages to register on import). Never steps an environment but to find out whether it keeps the API.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from rlaas_ray.envs import view
+from rlaas_ray.envs.ran import baselines, baselines_tiny, training
+from rlaas_ray.errors import InvalidInput, NotFound, RlaasError, nearest
+
+Env = gymnasium.Env[Any, Any]
+VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
+
+RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
+DATASETS = {"5g_network_data": RAN}
+_MODULE = "rlaas_ray.envs.ran.env"
+_OURS = {RAN: ("make", "make_vec"), RAN_TINY: ("make_tiny", "make_tiny_vec")}
+_VIEWS: dict[str, view.TrainingView] = {RAN: training.RanView()}
+_BASELINES: dict[str, ModuleType] = {RAN: baselines, RAN_TINY: baselines_tiny}
+
+
+def register() -> None:
+    """Make our ids known to Gymnasium; a second call changes nothing."""
+    for env, (single, many) in _OURS.items():
+        if env not in gymnasium.registry:
+            gymnasium.register(
+                env, entry_point=f"{_MODULE}:{single}", vector_entry_point=f"{_MODULE}:{many}", disable_env_checker=True
+            )
+
+
+def known() -> list[str]:
+    """Our ids first, then every other id that Gymnasium knows."""
+    return [*_OURS, *sorted(set(gymnasium.registry) - set(_OURS))]
+
+
+def ours() -> list[str]:
+    """The ids that this package brings."""
+    return list(_OURS)
+
+
+def training_view(env: str) -> view.TrainingView | None:
+    """The shared view of a factored environment, or None."""
+    return _VIEWS.get(env)
+
+
+def baselines_of(env: str) -> ModuleType | None:
+    """The module with POLICIES and REFERENCES of an environment, or None."""
+    return _BASELINES.get(env)
+
+
+def make(
+    env: str,
+    *,
+    mode: str | None = None,
+    weights: tuple[float, ...] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Env:
+    """One environment."""
+    arguments = _arguments(mode=mode, weights=weights, config=config)
+    if ":" in env:
+        return _construct(env, arguments=arguments)
+    _spec(env)
+    return _built(env, lambda: gymnasium.make(env, **arguments))  # type: ignore[return-value]
+
+
+def make_vector(
+    env: str,
+    *,
+    num_envs: int,
+    seed: int,
+    first_index: int = 0,
+    mode: str | None = None,
+    weights: tuple[float, ...] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> VectorEnv:
+    """`num_envs` environments, seeded: the first `reset()` without a seed already depends on `seed` and `first_index` alone.
+
+    The native vector form where there is one, else Gymnasium's SyncVectorEnv. `metadata["autoreset_mode"]` tells how episodes follow.
+    """
+    if num_envs < 1:
+        raise InvalidInput("num_envs", given=num_envs, expected="1 or more", cure="Ask for at least one.")
+    arguments = _arguments(mode=mode, weights=weights, config=config)
+    if env in _OURS:
+        arguments |= {"seed": seed, "first_index": first_index}
+        return _built(env, lambda: gymnasium.make_vec(env, num_envs=num_envs, **arguments))  # type: ignore[return-value]
+    if ":" not in env and _spec(env).vector_entry_point is not None:
+        made: VectorEnv = _built(env, lambda: gymnasium.make_vec(env, num_envs=num_envs, **arguments))  # type: ignore[assignment]
+        made.reset(seed=_seeds(seed, first=first_index, count=1)[0])
+        return made
+
+    def single() -> Env:
+        return make(env, mode=mode, weights=weights, config=config)
+
+    made = gymnasium.vector.SyncVectorEnv([single] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
+    made.reset(seed=_seeds(seed, first=first_index, count=num_envs))
+    return made
+
+
+def spaces(env: str, config: Mapping[str, Any] | None = None) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
+    """Observation and action space of one environment."""
+    made = make(env, config=config)
+    found = made.observation_space, made.action_space
+    made.close()
+    return found
+
+
+def _arguments(
+    *, mode: str | None, weights: tuple[float, ...] | None, config: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    arguments = dict(config or {})
+    if mode is not None:
+        arguments["mode"] = mode
+    if weights is not None:
+        arguments["weights"] = tuple(weights)
+    return arguments
+
+
+def _spec(env: str) -> gymnasium.envs.registration.EnvSpec:
+    try:
+        return gymnasium.spec(env)
+    except gymnasium.error.Error as error:
+        raise NotFound(
+            f"environment {env!r}",
+            given=str(error).split(".")[0],
+            expected="a Gymnasium id, or module:Class",
+            cure=nearest(env, known()),
+        ) from error
+
+
+def _construct(env: str, *, arguments: dict[str, Any]) -> Env:
+    """An environment of `module:Class`, or of `module:Namespace/Id-v0` (a module that registers on import), proven to keep the API."""
+    module, _, name = env.partition(":")
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        raise NotFound(
+            f"module {module!r} of environment {env!r}",
+            given=str(error),
+            expected="an importable module",
+            cure="Install it, or run where it can be imported; in a cluster it must be in the image or travel as py_modules.",
+        ) from error
+    if name in gymnasium.registry:
+        return _built(env, lambda: gymnasium.make(name, **arguments))  # type: ignore[return-value]
+    found = getattr(loaded, name, None)
+    if not (isinstance(found, type) and issubclass(found, gymnasium.Env)):
+        raise InvalidInput(
+            f"environment {env!r}",
+            given="nothing of that name"
+            if found is None
+            else type(found).__name__
+            if not isinstance(found, type)
+            else found.__name__,
+            expected="a subclass of gymnasium.Env",
+            cure=nearest(
+                name, [key for key, value in vars(loaded).items() if isinstance(value, type)] or ["(no class there)"]
+            ),
+        )
+    made: Env = _built(env, lambda: found(**arguments))  # type: ignore[assignment]
+    _probe(env, made)
+    return made
+
+
+def _built(env: str, make_it: Any) -> Env | VectorEnv:
+    try:
+        return make_it()  # type: ignore[no-any-return]
+    except RlaasError:
+        raise
+    except TypeError as error:
+        raise InvalidInput(
+            f"arguments of environment {env!r}",
+            given=str(error),
+            expected="keyword arguments that its constructor takes",
+            cure="Look at `rlaas env show`, or leave mode, weights and env_config out.",
+        ) from error
+    except Exception as error:  # an environment is foreign code: whatever it raises, say whose fault it is
+        raise InvalidInput(
+            f"environment {env!r} could not be made",
+            given=f"{type(error).__name__}: {error}",
+            expected="a constructor that returns",
+            cure="Make it by hand with gymnasium.make to see the whole traceback.",
+        ) from error
+
+
+def _probe(env: str, made: Env) -> None:
+    """One reset and one step: enough to name what is wrong instead of failing deep in a worker."""
+    for name in ("observation_space", "action_space"):
+        if not isinstance(getattr(made, name, None), gymnasium.Space):
+            raise _breaks(env, given=f"{name} = {getattr(made, name, None)!r}", expected=f"a gymnasium.Space as {name}")
+    try:
+        started = made.reset(seed=0)
+        if not (isinstance(started, tuple) and len(started) == 2 and isinstance(started[1], dict)):
+            raise _breaks(env, given=f"reset() gave {type(started).__name__}", expected="(observation, info dict)")
+        made.action_space.seed(0)
+        stepped = made.step(made.action_space.sample())
+    except RlaasError:
+        raise
+    except Exception as error:
+        raise _breaks(
+            env, given=f"{type(error).__name__}: {error}", expected="reset(seed=...) and step(action)"
+        ) from error
+    if not (isinstance(stepped, tuple) and len(stepped) == 5):
+        size = len(stepped) if isinstance(stepped, tuple) else type(stepped).__name__
+        raise _breaks(env, given=f"step() gave {size}", expected="(observation, reward, terminated, truncated, info)")
+    if not made.observation_space.contains(started[0]):
+        seen = np.asarray(started[0])
+        raise _breaks(
+            env,
+            given=f"an observation of shape {seen.shape}, {seen.dtype}",
+            expected=f"a member of {made.observation_space}",
+        )
+
+
+def _breaks(env: str, *, given: str, expected: str) -> InvalidInput:
+    return InvalidInput(
+        f"environment {env!r} breaks the Gymnasium API",
+        given=given,
+        expected=expected,
+        cure=f"`rlaas env check {env}` runs every check.",
+    )
+
+
+def _seeds(seed: int, *, first: int, count: int) -> list[int]:
+    """Seeds of environments first..first+count-1: a function of (seed, number) alone."""
+    return [
+        int(np.random.SeedSequence((seed, number)).generate_state(1)[0] >> 1) for number in range(first, first + count)
+    ]
+
+
+register()

@@ -1,0 +1,237 @@
+"""A domain's pure functions as a Gymnasium VectorEnv and a plain Env.
+
+Called by registry.py. Holds the only state: blocks of environments small enough for the L2 cache, their streams and what is to be reset.
+Never draws a number itself and never knows what the domain means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from rlaas_ray.envs import philox
+from rlaas_ray.errors import Conflict
+from rlaas_ray.specs.arrays import F64, I64, Array, Bool
+
+State = dict[str, Array]
+Step = tuple[State, Array, F64, F64, Bool, Bool, dict[str, Array]]
+
+BLOCK = 32
+
+
+class Domain(Protocol):
+    """What an environment is: spaces, objectives and two pure functions over a batch."""
+
+    @property
+    def observation_space(self) -> gymnasium.Space[Any]: ...
+
+    @property
+    def action_space(self) -> gymnasium.Space[Any]: ...
+
+    @property
+    def objectives(self) -> list[tuple[str, str, str]]: ...
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The entries of info that leave through Gymnasium."""
+        ...
+
+    def check(self, action: Any) -> Array:
+        """The batch of actions as the dynamics take them; raises InvalidInput before anything moves."""
+        ...
+
+    def reset(self, streams: philox.Streams) -> tuple[State, Array, dict[str, Array]]: ...
+
+    def step(self, state: State, action: Array, streams: philox.Streams) -> Step: ...
+
+
+class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
+    """`num_envs` copies of a domain. NEXT_STEP: an episode's end shows, the next step resets that environment and ignores its action.
+
+    SAME_STEP: the observation is already the next episode's, and `info["final_obs"]` holds the last one. An int seed gives environment i
+    the key (seed, first_index + i), a list gives (seed_i, 0); each reset starts the next episode of the same key.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        *,
+        num_envs: int,
+        seed: int | None = None,
+        first_index: int = 0,
+        autoreset: AutoresetMode = AutoresetMode.NEXT_STEP,
+        block: int = BLOCK,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.domain = domain
+        self.num_envs = num_envs
+        self.metadata = {
+            "render_modes": [],
+            "objectives": list(domain.objectives),
+            **(metadata or {}),
+            "autoreset_mode": autoreset,
+        }
+        self.single_observation_space = domain.observation_space
+        self.single_action_space = domain.action_space
+        self.observation_space = batch_space(domain.observation_space, num_envs)
+        self.action_space = batch_space(domain.action_space, num_envs)
+        self._autoreset, self._first_index = autoreset, first_index
+        self._slices = [slice(start, min(start + block, num_envs)) for start in range(0, num_envs, block)]
+        self._states: list[State] = []
+        self._ended = np.zeros(num_envs, dtype=np.bool_)
+        self._streams = None if seed is None else philox.streams(seed, num_envs=num_envs, first_index=first_index)
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """All environments start an episode: episode 0 of a new seed, else the next one."""
+        if seed is not None:
+            self._streams = philox.streams(seed, num_envs=self.num_envs, first_index=self._first_index)
+        elif self._streams is None:
+            drawn = int(np.random.SeedSequence().generate_state(1)[0])
+            self._streams = philox.streams(drawn, num_envs=self.num_envs, first_index=self._first_index)
+        elif self._states:
+            self._next_episode(np.ones(self.num_envs, dtype=np.bool_))
+        self._ended[:] = False
+        started = [self.domain.reset(self._streams.take(rows)) for rows in self._slices]
+        self._states = [state for state, _, _ in started]
+        return np.concatenate([seen for _, seen, _ in started]), self._report([info for _, _, info in started])
+
+    def step(self, actions: Any) -> tuple[Array, F64, Bool, Bool, dict[str, Any]]:
+        """Observations, rewards (float64), terminations, truncations, info with objectives, normalised, cost."""
+        if self._streams is None or not self._states:
+            raise Conflict("the environment has not been reset", cure="Call reset() first.")
+        actions = self.domain.check(actions)
+        restart = self._ended if self._autoreset is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, np.bool_)
+        if restart.any():
+            self._next_episode(restart)
+        steps = [
+            self._advance(number, actions=actions[rows], restart=restart[rows])
+            for number, rows in enumerate(self._slices)
+        ]
+        seen, rewards, terminated, truncated = (np.concatenate([step[k] for step in steps]) for k in range(4))
+        info = self._report([step[4] for step in steps])
+        self._ended = terminated | truncated
+        if self._autoreset is AutoresetMode.SAME_STEP and self._ended.any():
+            seen = self._restart_now(seen, info=info)
+        return seen, rewards, terminated, truncated, info
+
+    def state(self) -> State:
+        """A checkpoint: every array of every environment, the streams and who is to be reset."""
+        if self._streams is None or not self._states:
+            raise Conflict("the environment has not been reset", cure="Call reset() first.")
+        joined = {name: np.concatenate([part[name] for part in self._states]) for name in self._states[0]}
+        who = {"seed": self._streams.seed, "index": self._streams.index, "episode": self._streams.episode}
+        return joined | {f"stream.{k}": v.copy() for k, v in who.items()} | {"stream.ended": self._ended.copy()}
+
+    def resume(self, state: State) -> None:
+        """Go on from a checkpoint, bit by bit the same."""
+        who = {name: np.asarray(state[f"stream.{name}"], dtype=np.uint32) for name in ("seed", "index", "episode")}
+        self._streams = philox.Streams(**who)
+        self._ended = np.asarray(state["stream.ended"], dtype=np.bool_).copy()
+        kept = {name: value for name, value in state.items() if not name.startswith("stream.")}
+        self._states = [{name: value[rows].copy() for name, value in kept.items()} for rows in self._slices]
+
+    def _advance(
+        self, number: int, *, actions: Array, restart: Bool
+    ) -> tuple[Array, F64, Bool, Bool, dict[str, Array]]:
+        assert self._streams is not None
+        streams = self._streams.take(self._slices[number])
+        if not restart.any():
+            self._states[number], seen, reward, _, ended, cut, info = self.domain.step(
+                self._states[number], actions, streams
+            )
+            return seen, reward, ended, cut, info
+        fresh, seen, info = self.domain.reset(streams)
+        count = len(restart)
+        reward, ended, cut = np.zeros(count), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        if not restart.all():
+            on = ~restart
+            part = {name: value[on] for name, value in self._states[number].items()}
+            stepped, seen_on, reward[on], _, ended[on], cut[on], info_on = self.domain.step(
+                part, actions[on], streams.take(on)
+            )
+            fresh, seen = _merge(fresh, stepped, on=on), _put(seen, seen_on, on=on)
+            info = _merge({name: info[name] for name in self.domain.reported}, info_on, on=on)
+        self._states[number] = fresh
+        return seen, reward, ended, cut, info
+
+    def _restart_now(self, seen: Array, *, info: dict[str, Any]) -> Array:
+        assert self._streams is not None
+        final = np.full(self.num_envs, None, dtype=object)
+        for row in np.flatnonzero(self._ended):
+            final[row] = seen[row].copy()
+        info["final_obs"], info["_final_obs"] = final, self._ended.copy()
+        self._next_episode(self._ended)
+        seen = seen.copy()
+        for number, rows in enumerate(self._slices):
+            over = self._ended[rows]
+            if over.any():
+                fresh, first, _ = self.domain.reset(self._streams.take(rows).take(over))
+                self._states[number] = _merge(self._states[number], fresh, on=over)
+                seen[rows] = _put(seen[rows], first, on=over)
+        return seen
+
+    def _next_episode(self, rows: Bool) -> None:
+        assert self._streams is not None
+        episode = self._streams.episode + rows.astype(np.uint32)
+        self._streams = philox.Streams(seed=self._streams.seed, index=self._streams.index, episode=episode)
+
+    def _report(self, infos: list[dict[str, Array]]) -> dict[str, Any]:
+        info: dict[str, Any] = {}
+        for name in self.domain.reported:
+            info[name] = np.concatenate([part[name] for part in infos])
+            info[f"_{name}"] = np.ones(self.num_envs, dtype=np.bool_)
+        return info
+
+
+class DomainEnv(gymnasium.Env[Any, Any]):
+    """One environment of a domain: the vector form with B=1, so both give the same bits. Seed s is the key (s, 0)."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(self, domain: Domain, *, metadata: Mapping[str, Any] | None = None) -> None:
+        self.domain = domain
+        self.metadata = {"render_modes": [], "objectives": list(domain.objectives), **(metadata or {})}  # type: ignore[misc]
+        self.observation_space = domain.observation_space
+        self.action_space = domain.action_space
+        self._state: State | None = None
+        self._streams: philox.Streams | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """A new episode: episode 0 of the seed, else the next of the present one."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._streams = philox.streams(seed, num_envs=1)
+        elif self._streams is None:
+            self._streams = philox.streams(int(self.np_random.integers(2**32)), num_envs=1)
+        else:
+            self._streams = philox.Streams(
+                seed=self._streams.seed, index=self._streams.index, episode=self._streams.episode + np.uint32(1)
+            )
+        self._state, seen, info = self.domain.reset(self._streams)
+        return seen[0], {name: info[name][0] for name in self.domain.reported}
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """One step; info holds objectives, normalised and cost."""
+        if self._state is None or self._streams is None:
+            raise Conflict("the environment has not been reset", cure="Call reset() first.")
+        batch = self.domain.check(np.asarray(action)[None])
+        self._state, seen, reward, _, ended, cut, info = self.domain.step(self._state, batch, self._streams)
+        report = {name: info[name][0] for name in self.domain.reported}
+        return seen[0], float(reward[0]), bool(ended[0]), bool(cut[0]), report
+
+
+def _merge(into: State, part: State, *, on: Bool) -> State:
+    return {name: _put(value, part[name], on=on) for name, value in into.items()}
+
+
+def _put(into: Array, part: Array, *, on: Bool | I64) -> Array:
+    made = into.copy()
+    made[on] = part
+    return made
