@@ -1,0 +1,150 @@
+"""Action heads while training: drawing, log-probabilities, entropies and their exact gradients, float32, many rows at once.
+
+Called by sampler.py (draw) and analytic.py (gradients); policies/heads.py is the same mathematics for serving, in float64, and a
+test holds the two together. Never chooses a random number: noise is handed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+
+from rlaas_ray.errors import InvalidInput
+from rlaas_ray.specs.arrays import F32, Array
+
+_LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluated:
+    """Log-probability and entropy (n,) of rows, and what the backward pass needs again."""
+
+    log_probability: F32
+    entropy: F32
+    kept: Any
+
+
+class Head(Protocol):
+    """Parameters (n, k) -> actions (n, a). `free` parameters at the end of k do not come from the network."""
+
+    size: int
+    width: int
+    free: int
+    gaussian: bool
+    choices: list[int]  # sizes of the blocks of logits; empty for the Gaussian
+
+    def draw(self, parameters: F32, noise: F32) -> Array:
+        """Actions (n, a) from noise (n, a): uniform for discrete heads, normal for the Gaussian."""
+        ...
+
+    def evaluate(self, parameters: F32, actions: Array) -> Evaluated:
+        """Log-probability and entropy of rows."""
+        ...
+
+    def backward(self, kept: Evaluated, *, d_log_probability: F32, d_entropy: float) -> F32:
+        """d loss / d parameters (n, k), where d_entropy is the (constant) d loss / d entropy of each row."""
+        ...
+
+
+class Categorical(Head):
+    """One or several independent choices: logits side by side, a block for each."""
+
+    gaussian = False
+    free = 0
+
+    def __init__(self, choices: tuple[int, ...]) -> None:
+        self._blocks = list(pairwise([0, *np.cumsum(choices).tolist()]))
+        self.choices = list(choices)
+        self.size = int(sum(choices))
+        self.width = len(choices)
+
+    def draw(self, parameters: F32, noise: F32) -> Array:
+        chosen = np.empty(noise.shape, dtype=np.int64)
+        for column, (low, high) in enumerate(self._blocks):
+            logits = parameters[:, low:high]
+            mass = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
+            chosen[:, column] = (mass < noise[:, column, None] * mass[:, -1:]).sum(axis=1)
+        return chosen
+
+    def evaluate(self, parameters: F32, actions: Array) -> Evaluated:
+        rows = np.arange(parameters.shape[0])
+        log_probability: F32 = np.zeros(parameters.shape[0], dtype=np.float32)
+        entropy: F32 = np.zeros(parameters.shape[0], dtype=np.float32)
+        blocks = []
+        for column, (low, high) in enumerate(self._blocks):
+            logits = parameters[:, low:high]
+            shifted = logits - logits.max(axis=1, keepdims=True)
+            mass = np.exp(shifted)
+            total = mass.sum(axis=1, keepdims=True)
+            logs = shifted - np.log(total)
+            mass /= total
+            block_entropy = -np.einsum("nk,nk->n", mass, logs)
+            chosen = actions[:, column]
+            log_probability += logs[rows, chosen]
+            entropy += block_entropy
+            blocks.append((mass, logs, block_entropy, chosen))
+        return Evaluated(log_probability=log_probability, entropy=entropy, kept=(rows, blocks))
+
+    def backward(self, kept: Evaluated, *, d_log_probability: F32, d_entropy: float) -> F32:
+        rows, blocks = kept.kept
+        out = np.empty((rows.shape[0], self.size), dtype=np.float32)
+        for (low, high), (mass, logs, entropy, chosen) in zip(self._blocks, blocks, strict=True):
+            part = -d_log_probability[:, None] * mass
+            part[rows, chosen] += d_log_probability
+            if d_entropy:
+                # dH/dlogits = -p (log p + H)
+                part -= np.float32(d_entropy) * mass * (logs + entropy[:, None])
+            out[:, low:high] = part
+        return out
+
+
+class Gaussian(Head):
+    """Independent normals: k = [mean, log std], log std free of the observation."""
+
+    gaussian = True
+
+    def __init__(self, width: int) -> None:
+        self.choices = []
+        self.size = 2 * width
+        self.width = width
+        self.free = width
+
+    def draw(self, parameters: F32, noise: F32) -> Array:
+        return parameters[:, : self.width] + np.exp(parameters[:, self.width :]) * noise
+
+    def evaluate(self, parameters: F32, actions: Array) -> Evaluated:
+        log_std = parameters[:, self.width :]
+        inverse = np.exp(-log_std)
+        standard = (actions - parameters[:, : self.width]) * inverse
+        log_probability = (-0.5 * standard * standard - log_std).sum(axis=1) - np.float32(0.5 * _LOG_2PI * self.width)
+        entropy = log_std.sum(axis=1) + np.float32(0.5 * (1 + _LOG_2PI) * self.width)
+        return Evaluated(log_probability=log_probability, entropy=entropy, kept=(standard, inverse))
+
+    def backward(self, kept: Evaluated, *, d_log_probability: F32, d_entropy: float) -> F32:
+        standard, inverse = kept.kept
+        weight = d_log_probability[:, None]
+        d_mean = weight * standard * inverse
+        d_log_std = weight * (standard * standard - np.float32(1)) + np.float32(d_entropy)
+        return np.concatenate([d_mean, d_log_std], axis=1)
+
+
+def head_of(space: gymnasium.Space[Any]) -> Head:
+    """The head that trains actions of `space`."""
+    match space:
+        case gymnasium.spaces.Discrete():
+            return Categorical((int(space.n),))
+        case gymnasium.spaces.MultiDiscrete() if space.nvec.ndim == 1:
+            return Categorical(tuple(int(n) for n in space.nvec))
+        case gymnasium.spaces.Box() if np.issubdtype(space.dtype, np.floating):
+            return Gaussian(int(np.prod(space.shape)))
+        case _:
+            raise InvalidInput(
+                "action space",
+                given=str(space),
+                expected="Discrete, MultiDiscrete with one axis, or Box of floats",
+                cure="Wrap the env so that it has one of these.",
+            )
