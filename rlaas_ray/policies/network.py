@@ -60,7 +60,7 @@ class Network:
 
     @property
     def unit_inputs(self) -> int:
-        """d of the first layer."""
+        """Entries that the first layer takes."""
         return int(self.layers[0].weight.shape[1])
 
     @property
