@@ -15,33 +15,33 @@ from rlaas_ray.specs.log import Decisions, Rewards
 
 
 def decisions(decision_id: Sequence[str], **columns: Any) -> Decisions:
-    """n decisions. A column is a sequence of n values, or one value for all rows; `unit` and `episode_id` default to the id."""
+    """Decisions, n of them. A column is a sequence of n values, or one value for all rows; `unit` and `episode_id` default to the id."""
     count = len(decision_id)
     names = _text(decision_id, count=count)
 
     def text(name: str, default: Any = "") -> Array:
         return _text(columns.pop(name, default), count=count)
 
-    def number(name: str, default: Any, dtype: Any) -> Any:
+    def number(name: str, *, default: Any, dtype: Any) -> Any:
         return np.broadcast_to(np.asarray(columns.pop(name, default), dtype), (count,)).copy()
 
     made = Decisions(
         decision_id=names,
         unit=text("unit", names),
         episode_id=text("episode_id", names),
-        step=number("step", 0, np.int32),
-        time_us=number("time_us", 0, np.int64),
-        epoch=number("epoch", 1, np.int64),
+        step=number("step", default=0, dtype=np.int32),
+        time_us=number("time_us", default=0, dtype=np.int64),
+        epoch=number("epoch", default=1, dtype=np.int64),
         arm=text("arm", "champion"),
         version=text("version"),
         bundle_digest=text("bundle_digest"),
         observation=np.asarray(columns.pop("observation", np.zeros((count, 1))), np.float32),
         action_proposed=np.zeros((count, 1)),
         propensity=np.ones(count),
-        arm_probability=number("arm_probability", 1.0, np.float64),
+        arm_probability=number("arm_probability", default=1.0, dtype=np.float64),
         fallback=text("fallback"),
         excluded=text("excluded"),
-        latency_us=number("latency_us", 1_000, np.int64),
+        latency_us=number("latency_us", default=1_000, dtype=np.int64),
     )
     if columns:
         raise TypeError(f"no such columns of a decision: {sorted(columns)}")
@@ -49,19 +49,19 @@ def decisions(decision_id: Sequence[str], **columns: Any) -> Decisions:
 
 
 def rewards(decision_id: Sequence[str], **columns: Any) -> Rewards:
-    """m rewards: `reward`, `time_us`, and `step` 0, `done` true, `truncated` false unless given."""
+    """Rewards, m of them: `reward`, `time_us`, and `step` 0, `done` true, `truncated` false unless given."""
     count = len(decision_id)
 
-    def number(name: str, default: Any, dtype: Any) -> Any:
+    def number(name: str, *, default: Any, dtype: Any) -> Any:
         return np.broadcast_to(np.asarray(columns.pop(name, default), dtype), (count,)).copy()
 
     made = Rewards(
         decision_id=_text(decision_id, count=count),
-        step=number("step", 0, np.int32),
-        reward=number("reward", 0.0, np.float64),
-        done=number("done", True, np.bool_),
-        truncated=number("truncated", False, np.bool_),
-        time_us=number("time_us", 0, np.int64),
+        step=number("step", default=0, dtype=np.int32),
+        reward=number("reward", default=0.0, dtype=np.float64),
+        done=number("done", default=True, dtype=np.bool_),
+        truncated=number("truncated", default=False, dtype=np.bool_),
+        time_us=number("time_us", default=0, dtype=np.int64),
     )
     if columns:
         raise TypeError(f"no such columns of a reward: {sorted(columns)}")

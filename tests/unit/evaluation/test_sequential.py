@@ -1,5 +1,6 @@
 """The fold: who bets, when, in which order; and the same bytes from the same rows."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -315,7 +316,7 @@ def test_ticks_order_of_rewards_and_repeats_change_nothing(drawn: list, cuts: li
     order = list(range(len(names)))
     chance.shuffle(order)
     edges = [0, *sorted(min(cut, len(names)) for cut in cuts), len(names)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         index = np.array(order[low:high], np.int64)
         parted.add(decisions.take(np.arange(low, high)), rewards.take(index), now_us=0)
     parted.add(decisions, rewards, now_us=0)

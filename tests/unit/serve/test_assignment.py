@@ -1,5 +1,6 @@
 """Assignment: the page's hashes, sticky and monotone shares, and who is left out."""
 
+import itertools
 import hypothesis
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_probabilities_are_those_of_the_arms() -> None:
 @hypothesis.given(st.lists(st.integers(0, 10_000), min_size=2, max_size=6), st.text(max_size=20))
 def test_growth_takes_from_the_champion_only_and_shrinking_gives_back(counts: list[int], unit: str) -> None:
     arms = (CHAMPION, CHALLENGER)
-    for before, after in zip(counts, counts[1:], strict=False):
+    for before, after in itertools.pairwise(counts):
         small, large = sorted((before, after))
         first = table(assignment.grow(arms, "challenger", count=small))
         second = table(assignment.grow(first.arms, "challenger", count=large))
