@@ -1,0 +1,367 @@
+"""One turn of decisions: assign, infer in one batch per arm, fall back, write down, and only then know the answers.
+
+Called by `answer.py` with asks that are already validated. Every ask ends as a Decided or the turn says why it cannot;
+a policy that raises, or gives a number that is not finite, costs its arm a failure and its unit nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlaas_ray.data import schema
+from rlaas_ray.errors import Conflict, Overloaded, Unavailable
+from rlaas_ray.monitoring.metrics import ServingMetrics
+from rlaas_ray.serve import assignment
+from rlaas_ray.serve.shadow import Shadows
+from rlaas_ray.serve.state import Drawn, EndpointState, ServingPolicy
+from rlaas_ray.serve.writer import DecisionWriter
+from rlaas_ray.specs.arrays import F32, F64, Bool
+from rlaas_ray.specs.routing import Arm
+from rlaas_ray.specs.seams import Clock
+
+GIVEN_IDS = 10_000
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Ask:
+    """One decision wanted, valid. `row` (d,) is encoded; `given` says that the client chose the id; `arm` forces a version."""
+
+    unit: str
+    row: F32
+    episode_id: str | None
+    step: int
+    decision_id: str
+    given: bool
+    deadline_s: float
+    log: bool
+    arm: Arm | None = None
+    mask: Bool | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Decided:
+    """One decision made. `arm` is the assigned one, whoever answered; `action` (a,) as executed."""
+
+    ask: Ask
+    assigned: assignment.Assignment
+    action_proposed: F64
+    action: F64
+    action_json: Any
+    propensity: float
+    probabilities: F64 | None
+    fallback: str | None
+    latency_us: int
+    logged: bool = False
+    answered: bool = True
+
+    def body(self, *, epoch: int) -> dict[str, Any]:
+        """The answer's JSON values."""
+        body: dict[str, Any] = {
+            "decision_id": self.ask.decision_id,
+            "action": self.action_json,
+            "version": self.assigned.arm.version,
+            "arm": self.assigned.arm.name,
+            "arm_probability": self.assigned.probability,
+            "propensity": self.propensity,
+            "epoch": epoch,
+            "logged": self.logged,
+            "fallback": self.fallback,
+        }
+        if self.probabilities is not None:
+            body["probabilities"] = self.probabilities.tolist()
+        return body
+
+
+class Decider:
+    """Makes the decisions of one process. `rng` draws the actions: one generator, on one thread."""
+
+    def __init__(
+        self,
+        *,
+        writer: DecisionWriter,
+        rng: np.random.Generator,
+        clock: Clock,
+        metrics: ServingMetrics,
+        shadows: Shadows,
+    ) -> None:
+        self._writer = writer
+        self._rng = rng
+        self._clock = clock
+        self._metrics = metrics
+        self._shadows = shadows
+        self._given: OrderedDict[tuple[str, str], tuple[bytes, dict[str, Any]]] = OrderedDict()
+
+    def replay(self, endpoint: str, *, ask: Ask) -> dict[str, Any] | None:
+        """The answer that this process gave before to the client's own id; Conflict when that asked something else."""
+        kept = self._given.get((endpoint, ask.decision_id))
+        if kept is None:
+            return None
+        if kept[0] != fingerprint(ask):
+            raise Conflict(
+                "decision_id was used for another request",
+                given=ask.decision_id,
+                cure="Give each decision an id of its own, or leave it out.",
+                pointer="/decision_id",
+            )
+        return kept[1]
+
+    def remember(self, endpoint: str, *, ask: Ask, body: dict[str, Any]) -> None:
+        """Keep an answer for when the client, unsure, asks again with the same id (the last 10,000 of this process)."""
+        self._given[endpoint, ask.decision_id] = (fingerprint(ask), body)
+        if len(self._given) > GIVEN_IDS:
+            self._given.popitem(last=False)
+
+    def decide(self, endpoint: EndpointState, *, asks: Sequence[Ask]) -> list[Decided]:
+        """All asks of one endpoint and turn, in order. Raises Unavailable when no policy at all could answer."""
+        table = endpoint.table
+        by_episode = table.assign_by == "episode"
+        groups: dict[str, tuple[Arm, list[int]]] = {}
+        assigned: list[assignment.Assignment] = []
+        for index, ask in enumerate(asks):
+            if ask.arm is not None:
+                chosen = assignment.Assignment(ask.arm, 1.0, "override")
+            else:
+                chosen = assignment.assign(table, (ask.episode_id or ask.decision_id) if by_episode else ask.unit)
+            assigned.append(chosen)
+            groups.setdefault(chosen.arm.digest, (chosen.arm, []))[1].append(index)
+        made: dict[int, Decided] = {}
+        for arm, indices in groups.values():
+            self._run_group(endpoint, arm=arm, indices=indices, asks=asks, assigned=assigned, made=made)
+        decided = [made[index] for index in range(len(asks))]
+        self._write(endpoint, decided=decided)
+        self._count(endpoint, decided=decided)
+        if not all(d.answered for d in decided):
+            raise Unavailable(
+                f"no policy of endpoint {table.endpoint!r} can answer now",
+                cure="Its champion fails and it has no fallback that works; see `rlaas endpoints show`.",
+            )
+        self._shadows.offer(endpoint, rows=[(d.ask.decision_id, d.ask.row, d.action) for d in decided])
+        return decided
+
+    def _run_group(
+        self,
+        endpoint: EndpointState,
+        *,
+        arm: Arm,
+        indices: list[int],
+        asks: Sequence[Ask],
+        assigned: list[assignment.Assignment],
+        made: dict[int, Decided],
+    ) -> None:
+        """Decide for one arm; rows that it fails go to its stand-in, still as decisions of the arm."""
+        started_s = self._clock.monotonic_s()
+        encoded = np.stack([asks[i].row for i in indices])
+        mask = _masks([asks[i] for i in indices])
+        ok, drawn = self._attempt(endpoint, arm=arm, encoded=encoded, mask=mask, now_s=started_s)
+        ended_s = self._clock.monotonic_s()
+        latency_us = round((ended_s - started_s) * 1e6)
+        alone = endpoint.stand_in(arm) is None
+        failed: list[tuple[int, str]] = []
+        for k, i in enumerate(indices):
+            reason = _too_late(asks[i], started_s=started_s, ended_s=ended_s)
+            if drawn is None or not ok[k]:
+                failed.append((i, "error"))
+            elif reason is not None and not alone:
+                failed.append((i, reason))
+            else:
+                if assigned[i].excluded == "estop":
+                    reason = "estop"
+                made[i] = _decided(
+                    asks[i],
+                    assigned[i],
+                    drawn=drawn,
+                    row=k,
+                    policy=endpoint.policy(arm),
+                    fallback=reason,
+                    latency_us=latency_us,
+                )
+        if failed:
+            self._stand_in(
+                endpoint, arm=arm, failed=failed, asks=asks, assigned=assigned, made=made, latency_us=latency_us
+            )
+
+    def _attempt(
+        self, endpoint: EndpointState, *, arm: Arm, encoded: F32, mask: Bool | None, now_s: float
+    ) -> tuple[np.ndarray, Any]:
+        """Which rows (n,) have finite numbers, and what was drawn; None when the arm is ejected or raised."""
+        nothing = np.zeros(len(encoded), dtype=np.bool_)
+        breaker = endpoint.breaker(arm)
+        if breaker.is_open(now_s) and endpoint.stand_in(arm) is not None:
+            return nothing, None
+        try:
+            drawn = endpoint.policy(arm).decide(encoded, rng=self._rng, mask=mask)
+            good = (
+                np.isfinite(drawn.action).all(axis=1)
+                & np.isfinite(drawn.action_proposed).all(axis=1)
+                & np.isfinite(drawn.propensity)
+            )
+        except Exception:  # a policy is a stranger's code: whatever it raises, the unit is answered by another arm
+            _logger.exception("arm %s of %s failed", arm.name, endpoint.table.endpoint)
+            good, drawn = nothing, None
+        if good.all():
+            breaker.worked()
+        elif breaker.failed(self._clock.monotonic_s()):
+            self._metrics.ejections.labels(endpoint.table.endpoint, arm.name).inc()
+            _logger.error("arm %s of %s is ejected after repeated failures", arm.name, endpoint.table.endpoint)
+        return good, drawn
+
+    def _stand_in(
+        self,
+        endpoint: EndpointState,
+        *,
+        arm: Arm,
+        failed: list[tuple[int, str]],
+        asks: Sequence[Ask],
+        assigned: list[assignment.Assignment],
+        made: dict[int, Decided],
+        latency_us: int,
+    ) -> None:
+        other = endpoint.stand_in(arm)
+        encoded = np.stack([asks[i].row for i, _ in failed])
+        mask = _masks([asks[i] for i, _ in failed])
+        ok, drawn = (
+            (np.zeros(len(failed), dtype=np.bool_), None)
+            if other is None
+            else self._attempt(endpoint, arm=other, encoded=encoded, mask=mask, now_s=self._clock.monotonic_s())
+        )
+        for k, (i, reason) in enumerate(failed):
+            if other is None or drawn is None or not ok[k]:
+                made[i] = _unanswered(asks[i], assigned[i], fallback=reason, latency_us=latency_us)
+            else:
+                policy = endpoint.policy(other)
+                made[i] = _decided(
+                    asks[i], assigned[i], drawn=drawn, row=k, policy=policy, fallback=reason, latency_us=latency_us
+                )
+
+    def _write(self, endpoint: EndpointState, *, decided: list[Decided]) -> None:
+        rows = [d for d in decided if d.ask.log]
+        if not rows:
+            return
+        table = endpoint.table
+        columns = _columns(rows, endpoint=endpoint, time_us=self._clock.now_us())
+        form = _form(endpoint.width)
+        logged = self._writer.append("decisions", endpoint=table.endpoint, columns=columns, form=form)
+        if not logged and table.on_full == "shed":
+            raise Overloaded(
+                "decisions cannot be logged now", cure="Try again in a moment; the log's disk is full or failing."
+            )
+        for d in rows:
+            d.logged = logged
+
+    def _count(self, endpoint: EndpointState, *, decided: list[Decided]) -> None:
+        name = endpoint.table.endpoint
+        arms: dict[str, int] = {}
+        for d in decided:
+            arms[d.assigned.arm.name] = arms.get(d.assigned.arm.name, 0) + 1
+            if d.fallback is not None:
+                self._metrics.fallbacks.labels(name, d.assigned.arm.name, d.fallback).inc()
+        for arm, count in arms.items():
+            self._metrics.decisions.labels(name, arm).inc(count)
+
+
+def _masks(asks: Sequence[Ask]) -> Bool | None:
+    """The masks (n, m) of a group: all asks of an endpoint have one, or none has."""
+    masks = [ask.mask for ask in asks if ask.mask is not None]
+    return np.stack(masks) if masks else None
+
+
+def _too_late(ask: Ask, *, started_s: float, ended_s: float) -> str | None:
+    # What waited too long before its arm was even asked is no fault of the arm: it is told apart.
+    if ask.deadline_s < started_s:
+        return "overload"
+    return "deadline" if ask.deadline_s < ended_s else None
+
+
+def _decided(
+    ask: Ask,
+    assigned: assignment.Assignment,
+    *,
+    drawn: Drawn,
+    row: int,
+    policy: ServingPolicy,
+    fallback: str | None,
+    latency_us: int,
+) -> Decided:
+    return Decided(
+        ask=ask,
+        assigned=assigned,
+        action_proposed=drawn.action_proposed[row],
+        action=drawn.action[row],
+        action_json=policy.action_to_json(drawn.action[row]),
+        propensity=float(drawn.propensity[row]),
+        probabilities=None if drawn.probabilities is None else drawn.probabilities[row],
+        fallback=fallback,
+        latency_us=latency_us,
+    )
+
+
+def _unanswered(ask: Ask, assigned: assignment.Assignment, *, fallback: str, latency_us: int) -> Decided:
+    """Nobody could answer. Logged all the same: the failure is evidence about its arm."""
+    nothing: F64 = np.empty(0)
+    return Decided(
+        ask=ask,
+        assigned=assigned,
+        action_proposed=nothing,
+        action=nothing,
+        action_json=None,
+        propensity=0.0,
+        probabilities=None,
+        fallback=fallback,
+        latency_us=latency_us,
+        answered=False,
+    )
+
+
+def fingerprint(ask: Ask) -> bytes:
+    """What makes two asks the same one."""
+    told = f"{ask.unit}\0{ask.episode_id}\0{ask.step}\0".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(told + ask.row.tobytes(), digest_size=16).digest()
+
+
+_FORMS: dict[int, Any] = {}
+
+
+def _form(width: int) -> Any:
+    # One schema object per width: the writer compares by identity on each turn.
+    if width not in _FORMS:
+        _FORMS[width] = schema.decisions(width)
+    return _FORMS[width]
+
+
+def _columns(rows: list[Decided], *, endpoint: EndpointState, time_us: int) -> dict[str, Any]:
+    n = len(rows)
+    table = endpoint.table
+    same_length = len({len(d.action) for d in rows}) == 1
+    return {
+        "decision_id": [d.ask.decision_id for d in rows],
+        "endpoint": [table.endpoint] * n,
+        "epoch": [table.epoch] * n,
+        "time_us": [time_us] * n,
+        "unit": [d.ask.unit for d in rows],
+        "episode_id": [d.ask.episode_id or d.ask.decision_id for d in rows],
+        "step": [d.ask.step for d in rows],
+        "arm": [d.assigned.arm.name for d in rows],
+        "version": [d.assigned.arm.version for d in rows],
+        "bundle_digest": [d.assigned.arm.digest for d in rows],
+        "observation": np.stack([d.ask.row for d in rows]),
+        "action_mask": [d.ask.mask for d in rows],
+        "action_proposed": np.stack([d.action_proposed for d in rows])
+        if same_length
+        else [d.action_proposed for d in rows],
+        "action": np.stack([d.action for d in rows]) if same_length else [d.action for d in rows],
+        "propensity": [d.propensity for d in rows],
+        "probabilities": [d.probabilities for d in rows],
+        "arm_probability": [d.assigned.probability for d in rows],
+        "shield_modified": [False] * n,
+        "fallback": [d.fallback for d in rows],
+        "excluded": [d.assigned.excluded for d in rows],
+        "latency_us": [d.latency_us for d in rows],
+    }
