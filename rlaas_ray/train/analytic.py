@@ -64,7 +64,7 @@ class FlatState:
 
     def adam(self, learning_rate: float) -> None:
         """One step of Adam (Kingma & Ba 2015)."""
-        torch._fused_adam_(  # noqa: SLF001  # the kernel of torch.optim.Adam(fused=True), without its grouping per call
+        torch._fused_adam_(  # the kernel of torch.optim.Adam(fused=True), without its grouping per call
             [self.parameters],
             [self.gradient],
             [self.first],

@@ -151,13 +151,13 @@ def _evaluate(parameters: torch.Tensor, actions: torch.Tensor, *, head: Head) ->
     if head.gaussian:
         mean, log_std = parameters.chunk(2, dim=-1)
         normal = torch.distributions.Normal(mean, log_std.exp(), validate_args=False)
-        return normal.log_prob(actions).sum(-1), normal.entropy().sum(-1)
+        return normal.log_prob(actions).sum(-1), normal.entropy().sum(-1)  # type: ignore[no-untyped-call]
     log_probability: torch.Tensor = torch.zeros(parameters.shape[0], device=parameters.device)
     entropy = log_probability
-    for column, logits in enumerate(parameters.split(head.choices, dim=-1)):
+    for column, logits in enumerate(torch.split(parameters, head.choices, dim=-1)):
         categorical = torch.distributions.Categorical(logits=logits, validate_args=False)
-        log_probability = log_probability + categorical.log_prob(actions[:, column])
-        entropy = entropy + categorical.entropy()
+        log_probability = log_probability + categorical.log_prob(actions[:, column])  # type: ignore[no-untyped-call]
+        entropy = entropy + categorical.entropy()  # type: ignore[no-untyped-call]
     return log_probability, entropy
 
 

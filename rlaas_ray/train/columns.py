@@ -45,7 +45,8 @@ def join(parts: Sequence[Columns]) -> Columns:
 def standardise(advantages: F32) -> F32:
     """(A - mean) / max(1e-4, std) over valid rows only; RLlib counts phantom rows too (training.md 4.3)."""
     wide = advantages.astype(np.float64)
-    return ((wide - wide.mean()) / max(1e-4, float(wide.std()))).astype(np.float32)
+    found: F32 = ((wide - wide.mean()) / max(1e-4, float(wide.std()))).astype(np.float32)
+    return found
 
 
 def valid_next_step(done_before: Bool, done: Bool) -> Bool:
@@ -54,7 +55,7 @@ def valid_next_step(done_before: Bool, done: Bool) -> Bool:
 
 
 def advantages(
-    rewards: F32, values: F32, following: F32, *, terminated: Bool, truncated: Bool, gamma: float, gae_lambda: float
+    *, rewards: F32, values: F32, following: F32, terminated: Bool, truncated: Bool, gamma: float, gae_lambda: float
 ) -> tuple[F32, F32]:
     """Generalised advantages and value targets (Schulman et al. 2016), all arrays (T, B).
 

@@ -46,7 +46,7 @@ class Head(Protocol):
         ...
 
     def backward(self, kept: Evaluated, *, d_log_probability: F32, d_entropy: float) -> F32:
-        """d loss / d parameters (n, k), where d_entropy is the (constant) d loss / d entropy of each row."""
+        """Gradient of the loss by parameters (n, k), where d_entropy is the (constant) d loss / d entropy of each row."""
         ...
 
 
@@ -119,7 +119,8 @@ class Gaussian(Head):
     def evaluate(self, parameters: F32, actions: Array) -> Evaluated:
         log_std = parameters[:, self.width :]
         inverse = np.exp(-log_std)
-        standard = (actions - parameters[:, : self.width]) * inverse
+        proposed: F32 = actions.astype(np.float32, copy=False)
+        standard = (proposed - parameters[:, : self.width]) * inverse
         log_probability = (-0.5 * standard * standard - log_std).sum(axis=1) - np.float32(0.5 * _LOG_2PI * self.width)
         entropy = log_std.sum(axis=1) + np.float32(0.5 * (1 + _LOG_2PI) * self.width)
         return Evaluated(log_probability=log_probability, entropy=entropy, kept=(standard, inverse))

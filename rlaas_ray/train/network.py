@@ -69,7 +69,7 @@ class Tower:
         self._activation = activation
 
     def forward(self, inputs: F32, *, kept: list[tuple[F32, F32]] | None = None) -> F32:
-        """inputs (n, d) -> outputs (n, k). `kept` receives (layer input, activation derivative)."""
+        """Outputs (n, k) of inputs (n, d). `kept` receives (layer input, activation derivative)."""
         last = len(self._weights) - 1
         for layer, (weight, bias) in enumerate(zip(self._transposed, self._biases, strict=True)):
             outputs = inputs @ weight
@@ -101,14 +101,14 @@ def _activate(values: F32, activation: Activation, *, derive: bool) -> tuple[F32
     match activation:
         case "tanh":
             np.tanh(values, out=values)
-            return values, 1 - values * values if derive else none
+            return values, np.float32(1) - values * values if derive else none
         case "relu":
             np.maximum(values, 0, out=values)
             return values, (values > 0).astype(np.float32) if derive else none
         case "silu":
-            gate = 1 / (1 + np.exp(-values))
-            out = values * gate
-            return out, gate + out * (1 - gate) if derive else none
+            gate: F32 = np.float32(1) / (np.float32(1) + np.exp(-values))
+            out: F32 = values * gate
+            return out, gate + out * (np.float32(1) - gate) if derive else none
         case "linear":
             return values, np.ones_like(values) if derive else none
 

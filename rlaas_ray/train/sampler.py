@@ -101,7 +101,7 @@ class Sampler:
                 cure="Set the vector env's metadata['autoreset_mode'] to NEXT_STEP or SAME_STEP.",
             )
         self._same_step = mode == gymnasium.vector.AutoresetMode.SAME_STEP
-        observations, _ = env.reset(seed=seed)
+        observations, _ = env.reset()
         self._env = env
         self._current = self._worlds.encode(observations)
         rows = self._current.shape[0]
@@ -185,9 +185,9 @@ class Sampler:
             last = policy.values(self._filter(np.stack([row for _, _, row in raw.final])))
             following[[t for t, _, _ in raw.final], [row for _, row, _ in raw.final]] = last
         found, targets = columns.advantages(
-            rewards,
-            values[:-1],
-            following,
+            rewards=rewards,
+            values=values[:-1],
+            following=following,
             terminated=raw.terminated,
             truncated=raw.truncated,
             gamma=self._sampling.gamma,

@@ -1,6 +1,6 @@
-"""Worlds: the vector env that a spec names, flat or as a shared view, with its encoder and decoder; a value that travels to actors.
+"""Worlds: the vector env that a spec names, flat or as a shared view, with encoder and decoder; a value that travels to actors.
 
-Made by runner.py, opened by sampler.py. Never steps anything.
+Made by `of`, for runner.py; opened by sampler.py. Never steps anything.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
+import numpy as np
 
+from rlaas_ray.envs import registry, view
+from rlaas_ray.errors import InvalidInput, NotBuilt
 from rlaas_ray.policies import decoders, spaces
-from rlaas_ray.specs.arrays import F32, F64, Array
+from rlaas_ray.specs.arrays import F32, Array
+from rlaas_ray.specs.train import TrainSpec
 
 VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worlds:
-    """What to make envs of. With `units` > 1 a row is a unit of an env, and spaces are those of one unit."""
+    """What to make envs of. With `shared`, a row is one of `units` units of an env, and the spaces are those of one unit."""
 
     env: str
     observation_space: gymnasium.Space[Any]
@@ -31,8 +35,34 @@ class Worlds:
     shared: bool = False
 
     def make(self, *, envs: int, seed: int, first_index: int) -> VectorEnv:
-        """A vector env of `envs` envs (envs * units rows)."""
-        return gymnasium.make_vec(self.env, num_envs=envs)
+        """A vector env of `envs` envs (envs * units rows), seeded."""
+        shared = self.view()
+        if shared is not None:
+            return shared.make_vector(
+                num_envs=envs,
+                seed=seed,
+                first_index=first_index,
+                mode=self.mode,
+                weights=self.weights,
+                config=self.config,
+            )
+        return self.make_flat(envs=envs, seed=seed, first_index=first_index)
+
+    def make_flat(self, *, envs: int, seed: int, first_index: int = 0) -> VectorEnv:
+        """The same worlds as whole envs, as evaluation and serving see them."""
+        return registry.make_vector(
+            self.env,
+            num_envs=envs,
+            seed=seed,
+            first_index=first_index,
+            mode=self.mode,
+            weights=self.weights,
+            config=self.config,
+        )
+
+    def view(self) -> view.TrainingView | None:
+        """The shared view, if rows are units."""
+        return registry.training_view(self.env) if self.shared else None
 
     def encode(self, observations: Any) -> F32:
         """Raw batch -> (rows, d)."""
@@ -40,10 +70,36 @@ class Worlds:
 
     def encode_one(self, observation: Any) -> F32:
         """One raw observation -> (d,)."""
-        return spaces.encode(self.observation_space, [observation])[0]
+        encoded: F32 = spaces.encode(self.observation_space, [observation])[0]
+        return encoded
 
     def decode(self, proposed: Array, *, observations: F32) -> Array:
-        """Proposed actions (rows, a) -> what the vector env takes."""
-        wide: F64 = proposed.astype("float64")
+        """Proposed actions (rows, a) -> what the vector env takes; as the bundle will decode them."""
+        wide = proposed.astype(np.float64)
         executed = decoders.for_action_space(self.action_space).decode(wide, observations=observations)
         return spaces.actions(self.action_space, executed)
+
+
+def of(spec: TrainSpec) -> Worlds:
+    """The worlds of a spec. Raises for an env that cannot be made, a view that there is not, spaces that cannot be trained."""
+    observation_space, action_space = registry.spaces(spec.env, config=spec.env_config)
+    shared = registry.training_view(spec.env) if spec.view != "flat" else None
+    if spec.view == "shared" and shared is None:
+        raise InvalidInput(
+            f"view of {spec.env}",
+            given="shared",
+            expected="auto or flat",
+            cure="Only factored envs have a shared view.",
+        )
+    if isinstance(observation_space, gymnasium.spaces.Dict) and spaces.MASK in observation_space.spaces:
+        raise NotBuilt("training under an action mask", cure="Leave `action_mask` out of the observation.")
+    return Worlds(
+        env=spec.env,
+        observation_space=observation_space if shared is None else shared.observation_space,
+        action_space=action_space if shared is None else shared.action_space,
+        config=dict(spec.env_config),
+        mode=spec.mode,
+        weights=spec.weights,
+        units=1 if shared is None else shared.units,
+        shared=shared is not None,
+    )

@@ -1,0 +1,104 @@
+"""The Ray that a training runs on: the one whose address it was given, or a small one of its own, started and ended here.
+
+Called by runner.py. Never attaches to a cluster that it finds by itself, never ends one that it did not start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from ray._private import ray_constants
+
+from rlaas_ray.train.presets import Plan
+
+OBJECT_STORE_BYTES = 150_000_000
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def connected(plan: Plan, *, address: str | None) -> Iterator[float]:
+    """Gives the CPUs that each actor may ask for."""
+    actors = plan.num_env_runners + plan.num_learners
+    if ray.is_initialized():
+        yield _share(actors)
+    elif address is not None:
+        ray.init(
+            address=address,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env={"env_vars": dict.fromkeys(_THREADS, "1"), "py_modules": _travelling(plan.env)},
+        )
+        try:
+            yield _share(actors)
+        finally:
+            ray.shutdown()
+    else:
+        with _own(actors):
+            yield 1.0
+
+
+@contextlib.contextmanager
+def _own(actors: int) -> Iterator[None]:
+    # Unix socket names are limited to 107 bytes and Ray appends about 70: the folder's path must be short.
+    folder = Path(tempfile.mkdtemp(prefix="rlaas-", dir="/tmp"))  # 0700, random name
+    token = folder / "token"
+    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(descriptor, secrets.token_hex(32).encode())
+    os.close(descriptor)
+    wanted = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the only switch that keeps every socket on loopback
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # workers otherwise run at nice 15
+        **dict.fromkeys(_THREADS, "1"),
+    }
+    added = {name: value for name, value in wanted.items() if name not in os.environ}  # noqa: TID251  # writes, reads nothing
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    os.environ.update(added)  # noqa: TID251  # Ray's processes take these from their parent
+    ray_constants.ENABLE_RAY_CLUSTER = False  # read at import, which was before
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(2, actors),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        for name in added:
+            os.environ.pop(name, None)  # noqa: TID251  # as it was
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _share(actors: int) -> float:
+    """A CPU each where there are enough; else equal parts, so that a training on a small cluster starts at all."""
+    free = float(ray.available_resources().get("CPU", 0.0))  # type: ignore[no-untyped-call]
+    return 1.0 if free >= actors else max(0.01, int(100 * free / max(1, actors)) / 100)
+
+
+def _travelling(env: str) -> list[str]:
+    """A user's module goes with the job; what is installed is expected there."""
+    if ":" not in env:
+        return []
+    top = env.partition(":")[0].partition(".")[0]
+    file = getattr(importlib.import_module(top), "__file__", None)
+    if file is None or "site-packages" in file or file.startswith(sys.base_prefix):
+        return []
+    path = Path(file)
+    return [str(path.parent if path.name == "__init__.py" else path)]

@@ -1,0 +1,305 @@
+"""One attempt of a training: env and plan, Ray or one process, iterations, progress, checkpoints, bundle, evaluation, version.
+
+Called by wiring for a run process and by quickstart. Reports through a seams.Reporter; claiming and finishing the attempt are the
+caller's. Never opens the database, never attaches to a Ray that it was not given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlaas_ray.errors import Interrupted, InvalidInput, WorkFailed
+from rlaas_ray.evaluation import episodes
+from rlaas_ray.policies import bundle
+from rlaas_ray.specs.runs import Progress
+from rlaas_ray.specs.seams import Clock, Reporter
+from rlaas_ray.specs.train import TrainSpec
+from rlaas_ray.train import checkpoint as checkpoints
+from rlaas_ray.train import export, inprocess, ledger, presets
+from rlaas_ray.train.checkpoint import Checkpoint
+from rlaas_ray.train.iteration import Trainer
+from rlaas_ray.train.presets import Plan
+from rlaas_ray.train.worlds import Worlds
+from rlaas_ray.train.worlds import of as worlds_of
+
+REPORT_EVERY_S = 1.0
+SLICE_S = 0.5
+CHECKPOINTS, BUNDLE, KEY = "checkpoints", "bundle", "checkpoint.key"
+_EVALUATION_STREAM = 0xE7A1
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Run:
+    spec: TrainSpec
+    plan: Plan
+    worlds: Worlds
+    run_id: str
+    reporter: Reporter
+    clock: Clock
+    directory: Path
+    stop: threading.Event
+    key: bytes
+    on_progress: Callable[[Progress], None] | None
+    started_s: float
+    steps_before: int = 0
+    saved: Path | None = None
+    saved_iteration: int = -1
+    stopping: bool = False
+
+
+def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
+    spec: TrainSpec,
+    *,
+    run_id: str,
+    attempt: int,
+    reporter: Reporter,
+    clock: Clock,
+    directory: Path,
+    stop: threading.Event,
+    checkpoint: str | None = None,
+    ray_address: str | None = None,
+    key_file: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Train; gives the result: `state` is `succeeded` with bundle, version and evaluation, or `stopped` with a checkpoint.
+
+    `directory` is the run's folder: checkpoints and the bundle are written below it. `checkpoint`: a folder to go on
+    from; None on a second attempt means the newest below `directory`. Raises Interrupted on Ctrl-C, after a checkpoint.
+    """
+    worlds, plan = resolve(spec)
+    directory.mkdir(parents=True, exist_ok=True)
+    run = _Run(
+        spec=spec,
+        plan=plan,
+        worlds=worlds,
+        run_id=run_id,
+        reporter=reporter,
+        clock=clock,
+        directory=directory,
+        stop=stop,
+        key=_key(key_file or directory / KEY),
+        on_progress=on_progress,
+        started_s=clock.monotonic_s(),
+    )
+    with _trainer(run, ray_address=ray_address) as trainer:
+        _resume(run, trainer=trainer, attempt=attempt, checkpoint=checkpoint)
+        try:
+            _iterate(run, trainer=trainer)
+        except KeyboardInterrupt:
+            _save(run, trainer=trainer)
+            raise Interrupted(
+                f"training {run_id} interrupted",
+                given=f"{trainer.loop.ledger.steps} steps done",
+                cure=f"`rlaas runs resume {run_id}` goes on from {run.saved}.",
+            ) from None
+        finished = ledger.finished(trainer.loop.ledger, plan=plan)
+        if run.stopping and not finished:
+            return _result(run, trainer=trainer, state="stopped")
+        return _finish(run, trainer=trainer)
+
+
+def resolve(spec: TrainSpec) -> tuple[Worlds, Plan]:
+    """The worlds and the plan of a spec, nothing left open. Raises for what cannot be trained."""
+    worlds = worlds_of(spec)
+    shared = worlds.view()
+    plan = presets.resolve(spec, action_space=worlds.action_space, preset=None if shared is None else shared.preset)
+    return worlds, plan
+
+
+@contextlib.contextmanager
+def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
+    torch.set_num_threads(1)
+    # Slices end at checkpoints that are due after every iteration.
+    slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 else 0.0
+    with contextlib.ExitStack() as stack:
+        trainer: Trainer
+        if run.plan.num_env_runners == 0 and run.plan.num_learners == 0:
+            trainer = inprocess.InProcess(run.plan, run.worlds, slice_s=slice_s)
+        else:
+            # Ray and RLlib take three seconds to import: only a training that uses them waits for them.
+            cluster = importlib.import_module("rlaas_ray.train.cluster")
+            algorithm = importlib.import_module("rlaas_ray.train.rllib.algorithm")
+            run.reporter.event(
+                "starting", {"num_env_runners": run.plan.num_env_runners, "num_learners": run.plan.num_learners}
+            )
+            actor_cpus = stack.enter_context(cluster.connected(run.plan, address=ray_address))
+            trainer = algorithm.build(
+                run.plan, run.worlds, directory=run.directory / "rllib", slice_s=slice_s, actor_cpus=actor_cpus
+            )
+        stack.callback(trainer.stop)
+        yield trainer
+
+
+def _resume(run: _Run, *, trainer: Trainer, attempt: int, checkpoint: str | None) -> None:
+    folder = run.directory / CHECKPOINTS
+    if checkpoint is None and (attempt <= 1 or not checkpoints.found(folder)):
+        return
+    path = folder if checkpoint is None else Path(checkpoint.removeprefix("file://"))
+    saved = checkpoints.load(path, key=run.key)
+    if saved.weights.parameters.shape != trainer.loop.parameters.shape:
+        raise InvalidInput(
+            "checkpoint of another network",
+            given=saved.weights.parameters.shape,
+            expected=str(trainer.loop.parameters.shape),
+            cure="Resume with the spec that the run was started with.",
+        )
+    trainer.go_on_from(saved.weights, ledger=saved.ledger)
+    run.steps_before = saved.ledger.steps
+    run.saved_iteration = saved.ledger.iteration
+    run.reporter.event("resumed", {"steps": saved.ledger.steps, "iteration": saved.ledger.iteration, "from": str(path)})
+
+
+def _iterate(run: _Run, *, trainer: Trainer) -> None:
+    run.started_s = reported_s = saved_s = run.clock.monotonic_s()
+    loop = trainer.loop
+    while not ledger.finished(loop.ledger, plan=run.plan) and not run.stopping:
+        trainer.train()
+        now_s = run.clock.monotonic_s()
+        if now_s - saved_s >= run.spec.checkpoint_every_s:
+            _save(run, trainer=trainer)
+            saved_s = run.clock.monotonic_s()
+        run.stopping |= run.stop.is_set()
+        if now_s - reported_s >= REPORT_EVERY_S or run.stopping:
+            reported_s = now_s
+            _report(run, trainer=trainer)
+    _save(run, trainer=trainer)
+    _report(run, trainer=trainer)
+
+
+def _report(run: _Run, *, trainer: Trainer) -> None:
+    done = trainer.loop.ledger
+    progress = _progress(run, trainer=trainer)
+    run.reporter.metrics(
+        [
+            {
+                "step": done.steps,
+                "time_us": run.clock.now_us(),
+                "episodes": done.episodes,
+                "iteration": done.iteration,
+                "episode_return_mean": done.episode_return_mean,
+                "episode_length_mean": done.episode_length_mean,
+                "steps_per_s": progress.steps_per_s,
+                "cpu_s": done.cpu_s,
+                "env_failures": done.failures,
+                **trainer.loop.stats,
+            }
+        ]
+    )
+    run.stopping |= run.reporter.beat(progress) == "stopping"
+    if run.on_progress is not None:
+        run.on_progress(progress)
+
+
+def _progress(run: _Run, *, trainer: Trainer, message: str | None = None) -> Progress:
+    done = trainer.loop.ledger
+    elapsed_s = run.clock.monotonic_s() - run.started_s
+    rate = (done.steps - run.steps_before) / elapsed_s if elapsed_s > 0 else None
+    fraction = ledger.fraction(done, plan=run.plan)
+    total = run.plan.total_timesteps
+    eta_s = None
+    if rate and total is not None:
+        eta_s = max(0.0, (total - done.steps) / rate)
+    elif fraction > 0 and run.steps_before == 0:
+        eta_s = elapsed_s * (1 - fraction) / fraction
+    return Progress(
+        fraction=fraction,
+        steps=done.steps,
+        steps_total=total,
+        steps_per_s=rate,
+        eta_s=eta_s,
+        episode_return_mean=done.episode_return_mean,
+        episodes=done.episodes,
+        message=message,
+    )
+
+
+def _save(run: _Run, *, trainer: Trainer) -> None:
+    done = trainer.loop.ledger
+    if done.iteration == run.saved_iteration:
+        return
+    run.saved = checkpoints.save(
+        run.directory / CHECKPOINTS,
+        Checkpoint(weights=trainer.weights(), ledger=done, spec_digest=run.spec.digest()),
+        key=run.key,
+    )
+    run.saved_iteration = done.iteration
+    if run.spec.checkpoint_every_s > 0:  # after every iteration would be an event for every iteration
+        run.reporter.event("checkpoint", {"uri": str(run.saved), "steps": done.steps, "iteration": done.iteration})
+
+
+def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
+    """Bundle, evaluation on worlds that training never saw, registration."""
+    done = trainer.loop.ledger
+    run.reporter.beat(_progress(run, trainer=trainer, message="evaluating"))
+    given = export.contents(
+        run.spec,
+        plan=run.plan,
+        worlds=run.worlds,
+        parameters=trainer.weights().parameters,
+        observations=done.observations,
+        created_us=run.clock.now_us(),
+    )
+    seed = int(np.random.SeedSequence([run.spec.seed, _EVALUATION_STREAM]).generate_state(1)[0] >> 2)
+    found = episodes.evaluate(
+        bundle.in_memory(given),
+        make_vector=lambda envs: run.worlds.make_flat(envs=envs, seed=seed),
+        episodes=run.spec.evaluate.episodes,
+        seed=seed,
+    )
+    evaluation = found.to_json()
+    target = _free(run.directory / BUNDLE)
+    digest = export.write(target, given, evaluation=evaluation)
+    version = run.reporter.register(target, name=given.name, evaluation=evaluation)
+    result = _result(run, trainer=trainer, state="succeeded")
+    return {**result, "bundle": str(target), "digest": digest, "version": dict(version), "evaluation": evaluation}
+
+
+def _result(run: _Run, *, trainer: Trainer, state: str) -> dict[str, Any]:
+    done = trainer.loop.ledger
+    mean = done.episode_return_mean
+    return {
+        "state": state,
+        "steps": done.steps,
+        "episodes": done.episodes,
+        "iterations": done.iteration,
+        "return": mean,
+        "episode_return_mean": mean,
+        "cpu_s": done.cpu_s,
+        "wall_s": run.clock.monotonic_s() - run.started_s,
+        "env_failures": done.failures,
+        "checkpoint_uri": None if run.saved is None else str(run.saved),
+    }
+
+
+def _free(path: Path) -> Path:
+    """`path`, or the next of `path-2`, ... that is not there: an earlier attempt may have written one."""
+    number, candidate = 1, path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def _key(path: Path) -> bytes:
+    """The key that signs checkpoints; made at the first use."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_hex(32).encode())
+    key = path.read_bytes()
+    if len(key) < 32:
+        raise WorkFailed(f"key file {path}", given=f"{len(key)} bytes", expected="32 bytes or more", cure="Delete it.")
+    return key
