@@ -46,9 +46,9 @@ class Streams:
 def streams(seed: int | Sequence[int], *, num_envs: int, first_index: int = 0) -> Streams:
     """Fresh streams (episode 0). An int gives (seed, first_index + i), a list gives (seed_i, 0)."""
     if isinstance(seed, (int, np.integer)):
-        seeds, index = [int(seed)] * num_envs, np.arange(first_index, first_index + num_envs)
+        seeds, index = [int(seed)] * num_envs, list(range(first_index, first_index + num_envs))
     else:
-        seeds, index = [int(one) for one in seed], np.zeros(num_envs)
+        seeds, index = [int(one) for one in seed], [0] * num_envs
     if len(seeds) != num_envs or any(not 0 <= one < _SEEDS for one in seeds):
         raise InvalidInput(
             "seed of an environment",
@@ -58,7 +58,7 @@ def streams(seed: int | Sequence[int], *, num_envs: int, first_index: int = 0) -
         )
     return Streams(
         seed=np.asarray(seeds, dtype=np.uint32),
-        index=index.astype(np.uint32),
+        index=np.asarray(index, dtype=np.uint32),
         episode=np.zeros(num_envs, dtype=np.uint32),
     )
 
@@ -79,7 +79,7 @@ def philox(counter: tuple[U32, U32, U32, U32], *, key: tuple[U32, U32]) -> U32:
 
 def u01(words: U32) -> F64:
     """Uniform on the open interval (0, 1), one word each."""
-    return (words + 0.5) * 2.0**-32
+    return (words.astype(np.float64) + 0.5) * 2.0**-32
 
 
 def uniforms(seed: int, *, purpose: int, shape: tuple[int, ...], index: int = 0) -> F64:

@@ -18,8 +18,8 @@ from rlaas_ray.envs import philox
 from rlaas_ray.errors import Conflict
 from rlaas_ray.specs.arrays import F64, I64, Array, Bool
 
-State = dict[str, Array]
-Step = tuple[State, Array, F64, F64, Bool, Bool, dict[str, Array]]
+State = dict[str, Any]
+Step = tuple[State, Array, F64, F64, Bool, Bool, dict[str, Any]]
 
 BLOCK = 32
 
@@ -45,7 +45,7 @@ class Domain(Protocol):
         """The batch of actions as the dynamics take them; raises InvalidInput before anything moves."""
         ...
 
-    def reset(self, streams: philox.Streams) -> tuple[State, Array, dict[str, Array]]: ...
+    def reset(self, streams: philox.Streams) -> tuple[State, Array, dict[str, Any]]: ...
 
     def step(self, state: State, action: Array, streams: philox.Streams) -> Step: ...
 
@@ -137,9 +137,7 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         kept = {name: value for name, value in state.items() if not name.startswith("stream.")}
         self._states = [{name: value[rows].copy() for name, value in kept.items()} for rows in self._slices]
 
-    def _advance(
-        self, number: int, *, actions: Array, restart: Bool
-    ) -> tuple[Array, F64, Bool, Bool, dict[str, Array]]:
+    def _advance(self, number: int, *, actions: Array, restart: Bool) -> tuple[Array, F64, Bool, Bool, dict[str, Any]]:
         assert self._streams is not None
         streams = self._streams.take(self._slices[number])
         if not restart.any():
@@ -182,7 +180,7 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         episode = self._streams.episode + rows.astype(np.uint32)
         self._streams = philox.Streams(seed=self._streams.seed, index=self._streams.index, episode=episode)
 
-    def _report(self, infos: list[dict[str, Array]]) -> dict[str, Any]:
+    def _report(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         info: dict[str, Any] = {}
         for name in self.domain.reported:
             info[name] = np.concatenate([part[name] for part in infos])

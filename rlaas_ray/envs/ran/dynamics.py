@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -83,7 +84,7 @@ def demand_profile(hour: F64) -> F64:
     return 0.16 + 0.84 * (1.0 - np.cos(2.0 * np.pi * (hour - 5.0) / 24.0)) / 2.0
 
 
-def reset_batch(params: Params, streams: philox.Streams) -> tuple[snapshot.State, F32, dict[str, Array]]:
+def reset_batch(params: Params, streams: philox.Streams) -> tuple[snapshot.State, F32, dict[str, Any]]:
     """Fresh worlds at a uniform hour, with hold's settings and one interval measured, so that the first observation is informed."""
     count = len(streams.seed)
     start = philox.u01(_draw(streams, t=np.zeros(count, np.int64), plan=_START_PLAN))
@@ -108,12 +109,12 @@ def reset_batch(params: Params, streams: philox.Streams) -> tuple[snapshot.State
     _drop_users(params, state, slots=np.arange(USERS), words=users)
     words = _draw(streams, t=np.zeros(count, np.int64), plan=_DEMAND_PLAN)
     seen, _ = _measure(params, state, noise_words=words, hour=(hour - 1) % HOURS, passes=_COLD_PASSES)
-    return state, seen.pop("observation"), seen  # type: ignore[return-value]
+    return state, seen.pop("observation"), seen
 
 
 def step_batch(
     params: Params, state: snapshot.State, action: F32, streams: philox.Streams
-) -> tuple[snapshot.State, F32, F64, F64, Bool, Bool, dict[str, Array]]:
+) -> tuple[snapshot.State, F32, F64, F64, Bool, Bool, dict[str, Any]]:
     """One quarter of an hour. action (B, 84) in -1..1: power, tilt, fairness, CIO of each cell by turns; see section 5 of the page."""
     action = check_action(action)
     state = dict(state)
@@ -133,7 +134,7 @@ def step_batch(
     normalised = info["normalised"]
     reward = sum(weight * normalised[:, k] for k, weight in enumerate(params.weights))
     truncated = state["step"] >= params.episode_length
-    return state, info.pop("observation"), reward, info["cost"], np.zeros(count, np.bool_), truncated, info  # type: ignore[return-value]
+    return state, info.pop("observation"), reward, info["cost"], np.zeros(count, np.bool_), truncated, info
 
 
 def check_action(action: Array) -> F32:
@@ -167,7 +168,7 @@ def settings_of(state: snapshot.State, *, emergency: bool = False) -> snapshot.S
         tilt=state["tilt"],
         fairness=state["fairness"],
         cio=state["cio"],
-        active=active,  # type: ignore[arg-type]
+        active=active,
     )
 
 
@@ -186,17 +187,24 @@ def demand_of(params: Params, state: snapshot.State, *, words: U32, hour: I64) -
     return demand
 
 
+def surge(demand: F32, state: snapshot.State) -> F32:
+    """Demand of the first hotspot's users times three while a site is out; state's `step` is the interval's."""
+    surging = forced_out(state).any(axis=1)
+    demand = demand.copy()
+    demand[np.ix_(surging, _SURGE_SLOTS)] *= 3.0
+    return demand
+
+
 def _measure(
     params: Params, state: snapshot.State, *, noise_words: U32, hour: I64, passes: int
-) -> tuple[dict[str, Array], snapshot.State]:
+) -> tuple[dict[str, Any], snapshot.State]:
     emergency = params.mode == "emergency"
     # `step` has advanced already; the outage is that of the interval just lived through.
     now = dict(state, step=state["step"] - 1)
     settings = settings_of(now, emergency=emergency)
     demand = demand_of(params, state, words=noise_words[:, :USERS], hour=hour)
     if emergency:
-        surging = forced_out(now).any(axis=1)
-        demand[np.ix_(surging, _SURGE_SLOTS)] *= 3.0
+        demand = surge(demand, now)
     before = state["cell"]
     outcome = snapshot.evaluate(
         state,
@@ -204,21 +212,24 @@ def _measure(
         demand=demand,
         load=state["load"],
         cell=before,
-        passes=passes,  # type: ignore[arg-type]
+        passes=passes,
     )
     moved = ((outcome.cell != before) & (before >= 0)).mean(axis=1)
     found = measures.measure(
         outcome,
-        settings,
         demand=demand,
         priority=state["priority"],
         tariff=state["tariff"],
-        moved=moved,  # type: ignore[arg-type]
+        moved=moved,
         emergency=emergency,
         revenue=params.mode == "revenue",
     )
     state["cell"], state["load"] = outcome.cell, outcome.load
-    seen = measures.observe(found.features, hour_index=state["hour"], normalised=found.normalised, mode=params.mode)  # type: ignore[arg-type]
+    lg_latency = np.log10(outcome.latency)
+    features = measures.cell_features(
+        outcome, settings, demand=demand, priority=state["priority"], lg_latency=lg_latency
+    )
+    seen = measures.observe(features, hour_index=state["hour"], normalised=found.normalised, mode=params.mode)
     return {
         "observation": seen,
         "objectives": found.objectives,
@@ -228,7 +239,7 @@ def _measure(
         "demand": demand,
         "served": outcome.served,
         "satisfied": outcome.satisfied,
-        "lg_latency": found.lg_latency,
+        "lg_latency": lg_latency,
         "lg_tail": found.lg_tail,
         "attached": outcome.cell,
         "power_w": outcome.power_w,

@@ -24,7 +24,7 @@ NEIGHBOUR_FEATURES = (0, 4, 5, 8)  # power, load, users, satisfied
 class RanControl:
     """The domain (vector.Domain). `action`: "box" of 84 numbers, or "discrete" for methods that need finite sets."""
 
-    reported = ("objectives", "normalised", "cost")
+    reported: tuple[str, ...] = ("objectives", "normalised", "cost")
 
     def __init__(self, params: dynamics.Params, *, action: str = "box") -> None:
         if action not in {"box", "discrete"}:
@@ -44,7 +44,7 @@ class RanControl:
         given = np.asarray(action)
         return dynamics.check_action(_values(given) if self._discrete else given)
 
-    def reset(self, streams: philox.Streams) -> tuple[vector.State, Array, dict[str, Array]]:
+    def reset(self, streams: philox.Streams) -> tuple[vector.State, Array, dict[str, Any]]:
         """See dynamics.reset_batch."""
         return dynamics.reset_batch(self.params, streams)
 

@@ -43,15 +43,11 @@ _TAIL = (193, 198, 203)  # floor(p * 210) - 1: fixed order statistics, the same 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measures:
-    """objectives (B, 4) in their units, normalised (B, 4), cost (B, 4), features (B, C, 13), lg_latency (B, U),
-    lg_tail (B, 3): lg of the 92.5th, 95th and 97.5th percentile.
-    """
+    """objectives (B, 4) in their units, normalised (B, 4), cost (B, 4); lg_tail (B, 3) of the 92.5th, 95th, 97.5th percentile."""
 
     objectives: F64
     normalised: F64
     cost: F64
-    features: F32
-    lg_latency: F32
     lg_tail: F64
 
 
@@ -74,7 +70,6 @@ def weights_of(mode: str, *, weights: tuple[float, ...] | None) -> tuple[float, 
 
 def measure(
     outcome: snapshot.Outcome,
-    settings: snapshot.Settings,
     *,
     demand: F32,
     priority: Bool,
@@ -83,7 +78,7 @@ def measure(
     emergency: bool,
     revenue: bool,
 ) -> Measures:
-    """Objectives, costs and cell features of a snapshot. moved (B,): share of users that changed cell."""
+    """Objectives and costs of a snapshot. moved (B,): share of users that changed cell."""
     latency, satisfied = np.sort(outcome.latency, axis=1), outcome.satisfied
     tail = latency[:, _TAIL].astype(np.float64)
     p95 = tail[:, 1]
@@ -109,16 +104,7 @@ def measure(
         ),
         axis=1,
     )
-    lg_latency = np.log10(outcome.latency)
-    features = _features(outcome, settings, demand=demand, priority=priority, lg_latency=lg_latency)
-    return Measures(
-        objectives=objectives,
-        normalised=normalised,
-        cost=cost,
-        features=features,
-        lg_latency=lg_latency,
-        lg_tail=np.log10(tail),
-    )
+    return Measures(objectives=objectives, normalised=normalised, cost=cost, lg_tail=np.log10(tail))
 
 
 def latency_score(p95_s: F64) -> F64:
@@ -173,9 +159,10 @@ def _total(values: F32) -> F64:
     return np.add.reduce(values, axis=1, dtype=np.float64)
 
 
-def _features(
+def cell_features(
     outcome: snapshot.Outcome, settings: snapshot.Settings, *, demand: F32, priority: Bool, lg_latency: F32
 ) -> F32:
+    """(B, C, 13), in the order of section 5: settings (4), load, users, efficiency, lg latency, satisfied, served, asleep, out, priority."""
     shape, bins = settings.power.shape, outcome.bins
     size = settings.power.size
 

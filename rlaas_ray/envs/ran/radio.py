@@ -60,7 +60,8 @@ def rate_mbps(sinr: A) -> A:
     np.minimum(efficiency, MAX_EFFICIENCY, out=efficiency)
     efficiency *= BANDWIDTH_MHZ
     efficiency[sinr < LEAST_SINR] = 0.0
-    return np.maximum(efficiency, LEAST_RATE_MBPS, out=efficiency)
+    np.maximum(efficiency, LEAST_RATE_MBPS, out=efficiency)
+    return efficiency
 
 
 def couple_load(others_mw: A, own_mw: A, *, demand: A, bins: I64, active: Bool, load: A, passes: int) -> Loading[A]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rlaas_ray.envs.ran import radio
 from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
 
-State = dict[str, Array]
+State = dict[str, Any]
 
 HYSTERESIS_DB = 2.0
 ASLEEP_DB = -300.0
@@ -50,7 +51,7 @@ class Outcome:
 
 
 def evaluate(
-    links: Mapping[str, Array], settings: Settings, *, demand: F32, load: F32, cell: I64, passes: int = 3
+    links: Mapping[str, Any], settings: Settings, *, demand: F32, load: F32, cell: I64, passes: int = 3
 ) -> Outcome:
     """Attach users, couple loads, share airtime. links: gain (B, C, U) and theta (B, S, U); cell (B, U), -1 where a user is new."""
     gain: F32 = links["gain"]  # type: ignore[assignment]

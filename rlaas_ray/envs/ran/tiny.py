@@ -51,25 +51,25 @@ class Tiny:
             )
         return given.astype(np.int64)
 
-    def reset(self, streams: philox.Streams) -> tuple[dict[str, Array], Array, dict[str, Array]]:
+    def reset(self, streams: philox.Streams) -> tuple[dict[str, Any], Array, dict[str, Any]]:
         """Step 0; no network has been seen yet, so the last objectives are zero."""
         step = np.zeros(len(streams.seed), np.int64)
         zero = np.zeros((len(step), 4))
-        info: dict[str, Array] = {"objectives": zero, "normalised": zero, "cost": zero}
+        info: dict[str, Any] = {"objectives": zero, "normalised": zero, "cost": zero}
         return {"step": step}, _observe(step, normalised=zero), info
 
     def step(
-        self, state: dict[str, Array], action: Array, streams: philox.Streams
-    ) -> tuple[dict[str, Array], Array, F64, F64, Bool, Bool, dict[str, Array]]:
+        self, state: dict[str, Any], action: Array, streams: philox.Streams
+    ) -> tuple[dict[str, Any], Array, F64, F64, Bool, Bool, dict[str, Any]]:
         """A lookup; truncated after the eighth step."""
         raw, normalised, costs = table()
-        step: I64 = state["step"]  # type: ignore[assignment]
+        step: I64 = state["step"]
         number = (action[:, 0] * CHOICES + action[:, 1]) * CHOICES + action[:, 2]
         now = step % STEPS
         reached = normalised[now, number]
         reward = reached @ np.asarray(self.weights)
         cost, ended = costs[now, number], np.zeros(len(step), np.bool_)
-        info: dict[str, Array] = {"objectives": raw[now, number], "normalised": reached, "cost": cost}
+        info: dict[str, Any] = {"objectives": raw[now, number], "normalised": reached, "cost": cost}
         after = step + 1
         return {"step": after}, _observe(after, normalised=reached), reward, cost, ended, after >= STEPS, info
 
@@ -88,7 +88,7 @@ def evaluate(choice: I64, *, step: int) -> tuple[F64, F64, F64]:
     user, cell = np.arange(USERS), np.arange(CELLS)
     power, tilt = np.asarray(POWERS_DBM)[choice // 3], np.asarray(TILTS_DEG)[choice % 3]
     active = choice >= 3
-    theta = 2.0 + (3 * user) % 10
+    theta = 2.0 + ((3 * user) % 10).astype(np.float64)
     base = np.where(
         cell[:, None] == user % CELLS, -(112.0 + 2.0 * user), -(120.0 + (5 * user + 7 * cell[:, None]) % 17)
     )

@@ -20,10 +20,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from rlaas_ray.envs import vector
-from rlaas_ray.envs.ran import dynamics, env, measures
+from rlaas_ray.envs.ran import dynamics, env, measures, radio
 from rlaas_ray.policies import decoders
 from rlaas_ray.policies import view as programs
-from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
+from rlaas_ray.specs.arrays import F32, F64, I64, Bool
 
 UNITS, PROPOSAL = measures.CELLS, 4
 OBSERVATION = 56
@@ -135,14 +135,14 @@ class CellVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[F32, dict[str, Any]]:
         """New days in all networks; what the rewards know of latencies stays."""
-        self._flat, _ = self._inner.reset(seed=seed)  # type: ignore[assignment]
+        self._flat, _ = self._inner.reset(seed=seed)
         return self._rows(), {}
 
     def step(self, actions: Any) -> tuple[F32, F64, Bool, Bool, dict[str, Any]]:
         """Actions (rows, 4): the cells' proposals u, as the policy drew them."""
         proposed = np.asarray(actions, dtype=np.float64).reshape(self.networks, -1)
         executed = self._decoder.decode(proposed, observations=self._flat)
-        self._flat, reward, _, truncated, info = self._inner.step(executed)  # type: ignore[assignment]
+        self._flat, reward, _, truncated, info = self._inner.step(executed)
         local = self._tail.local_reward(info, weights=self._weights, neighbours=self._neighbours)
         mixed = BETA * UNITS * reward[:, None] + (1.0 - BETA) * local
         never = np.zeros(self.num_envs, np.bool_)
@@ -159,10 +159,10 @@ class Tail:
         self.lg_p95 = np.full(_HOURS, np.nan)
         self.slope = np.full(_HOURS, np.nan)
 
-    def local_reward(self, info: Mapping[str, Array], *, weights: tuple[float, ...], neighbours: I64) -> F64:
+    def local_reward(self, info: Mapping[str, Any], *, weights: tuple[float, ...], neighbours: I64) -> F64:
         """(B, 21): minus the deficits around each cell, on the scale of C * network reward; learns from the sample afterwards."""
-        hour: I64 = info["hour"] // 4  # type: ignore[assignment,operator]
-        tail: F64 = info["lg_tail"]  # type: ignore[assignment]
+        hour: I64 = info["hour"] // 4
+        tail: F64 = info["lg_tail"]
         slope = (tail[:, 2] - tail[:, 0]) / (0.05 * np.log10(200.0))
         self._start(hour, lg_p95=tail[:, 1], slope=slope)
         deficits = self._deficits(info, hour=hour, weights=weights)
@@ -180,7 +180,7 @@ class Tail:
         each += (weights[3] / users) * ~info["satisfied"]
         bins = (np.arange(networks)[:, None] * UNITS + cell).ravel()
         summed = np.bincount(bins, weights=each.ravel(), minlength=networks * UNITS).reshape(networks, UNITS)
-        spent = (info["power_w"] - dynamics.radio.CELL_SLEEP_W) / (measures.ENERGY_MAX_W - measures.ENERGY_SLEEP_W)
+        spent = (info["power_w"] - radio.CELL_SLEEP_W) / (measures.ENERGY_MAX_W - measures.ENERGY_SLEEP_W)
         return np.asarray(summed + weights[2] * spent, dtype=np.float64)
 
     def _start(self, hour: I64, *, lg_p95: F64, slope: F64) -> None:
