@@ -15,7 +15,7 @@ from rlaas_ray.specs.log import Decisions, Rewards
 
 
 def decisions(decision_id: Sequence[str], **columns: Any) -> Decisions:
-    """Decisions, n of them. A column is a sequence of n values, or one value for all rows; `unit` and `episode_id` default to the id."""
+    """Decisions, n of them. A column is n values, or one for all rows; `unit` and `episode_id` default to the id."""
     count = len(decision_id)
     names = _text(decision_id, count=count)
 

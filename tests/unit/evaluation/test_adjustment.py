@@ -68,7 +68,7 @@ CONFIG = sequential.FoldConfig(
 
 def canary_of(config: sequential.FoldConfig, *, parts: int = 1, drop: float = 0.05) -> sequential.Fold:
     """500 units before, 600 in the canary, outcomes that the observation nearly tells; the challenger loses `drop`."""
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(12)
     count = 1100
     observation = rng.normal(size=(count, 3)).astype(np.float32)
     labels = (rng.random(count) < 0.25) & (np.arange(count) >= 500)

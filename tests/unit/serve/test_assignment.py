@@ -1,6 +1,7 @@
 """Assignment: the page's hashes, sticky and monotone shares, and who is left out."""
 
 import itertools
+
 import hypothesis
 import numpy as np
 import pytest
