@@ -170,6 +170,12 @@ def last_checkpoint(tx: Connection) -> Checkpoint | None:
     return None if row is None else Checkpoint(seq=row.seq, body=row.body.encode(), signature=row.signature)
 
 
+def last_checkpoint_us(tx: Connection) -> int:
+    """When the newest signed row was written; the first row's time, or 0, before the first checkpoint."""
+    seq = tx.execute(sa.select(sa.func.max(audit_checkpoints.c.seq))).scalar() or 1
+    return int(tx.execute(sa.select(audit.c.time_us).where(audit.c.seq == seq)).scalar() or 0)
+
+
 def rows(tx: Connection) -> Iterable[Row]:
     """All rows in order, streamed."""
     query = audit.select().order_by(audit.c.seq)

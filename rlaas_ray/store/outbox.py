@@ -15,7 +15,7 @@ from rlaas_ray.store import ids
 from rlaas_ray.store.database import Connection, from_text, to_text
 from rlaas_ray.store.tables import outbox
 
-Action = Literal["submit", "stop", "apply_pool", "mirror_run", "mirror_version"]
+Action = Literal["submit", "stop", "mirror_run", "mirror_version"]
 _MAX_WAIT_S = 60.0
 
 

@@ -28,7 +28,10 @@ MOVES: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """One row. Arms are named as route tables name them: `NAME:NUMBER` and digest."""
+    """One row. Arms are named as route tables name them: `NAME:NUMBER` and digest.
+
+    `first_epoch`: of the first table in which the challenger has a share; 0 before (shadow).
+    """
 
     id: str
     endpoint: str
@@ -144,6 +147,7 @@ def move(
     now_us: int,
     stage: int | None = None,
     verdict: dict[str, Any] | None = None,
+    first_epoch: int | None = None,
 ) -> Rollout:
     """`rollout` in its new state. Raises Conflict when the move does not exist or somebody else moved it first."""
     if to not in MOVES.get(rollout.state, frozenset()):
@@ -163,6 +167,7 @@ def move(
             epoch=rollout.epoch + 1,
             stage_started_us=now_us if begins else rollout.stage_started_us,
             ended_us=None if to in OPEN_ROLLOUT else now_us,
+            first_epoch=rollout.first_epoch if first_epoch is None else first_epoch,
             verdict_json=None if verdict is None else to_text(verdict),
         )
     )

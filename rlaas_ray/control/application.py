@@ -1,0 +1,46 @@
+"""The application: every use case of the product under one name, as the API and the CLI see it.
+
+Built by wiring alone. Holds no logic: who looks for a behaviour goes on to the noun's module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlaas_ray.control.endpoints import Endpoints
+from rlaas_ray.control.feed import Feed
+from rlaas_ray.control.judge import Judge
+from rlaas_ray.control.keyring import Keyring
+from rlaas_ray.control.loop import Loop
+from rlaas_ray.control.models import Models
+from rlaas_ray.control.records import Records
+from rlaas_ray.control.rollouts import Rollouts
+from rlaas_ray.control.runs import Runs
+from rlaas_ray.specs.seams import Clock
+from rlaas_ray.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """`environments()` and `environment(id)` describe envs; `cursor_key` signs page cursors; `status()` is for `/health`."""
+
+    database: Database
+    clock: Clock
+    runs: Runs
+    models: Models
+    endpoints: Endpoints
+    rollouts: Rollouts
+    feed: Feed
+    judge: Judge
+    keyring: Keyring
+    records: Records
+    loop: Loop
+    cursor_key: bytes
+    environments: Callable[[], Sequence[Mapping[str, Any]]]
+    status: Callable[[], Mapping[str, Any]]
+
+    def close(self) -> None:
+        """Give files and connections back."""
+        self.database.close()
