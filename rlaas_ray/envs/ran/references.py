@@ -90,6 +90,13 @@ class GreedySleep:
         return (outcome.sinr >= _LEAST_SINR).mean(axis=1), outcome.satisfied.mean(axis=1), outcome.load
 
 
+def stay(state: Mapping[str, Any]) -> F32:
+    """The action (B, 84) that leaves every setting as it is."""
+    action = np.zeros((*state["power"].shape, 4), np.float32)
+    action[..., 2], action[..., 3] = state["fairness"], state["cio"] / np.float32(measures.CIO_SCALE)
+    return action.reshape(len(action), -1)
+
+
 def value(
     params: dynamics.Params, state: Mapping[str, Any], *, power: F32, tilt: F32, load: F32, passes: int = 3
 ) -> F64:
