@@ -125,12 +125,12 @@ class Outcomes:
 
     def decision(self, decision_id: str, outcome: Outcome | None, *, step: int, time_us: int) -> None:
         """A decision row, counted by `outcome` or by nobody. Rewards that came before it are joined now."""
-        join = Join(outcome, power=step, due_us=time_us + self._deadline_us)
+        join = Join(outcome, power=max(step, 0), due_us=time_us + self._deadline_us)
         self._known[decision_id] = join
         self._known_until.append((join.due_us + self._deadline_us + self._settle_us, decision_id))
         if outcome is not None:
             outcome.joins.append(join)
-            if outcome.last is None or step >= outcome.last.power:
+            if outcome.last is None or join.power >= outcome.last.power:
                 outcome.last = join
         if self._orphans:
             early = self._orphans.pop(decision_id, None)
