@@ -164,3 +164,8 @@ def _shown(value: Any, *, width: int = 60) -> str:
         return ", ".join(value)
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def pause(seconds: float) -> None:
+    """Wait between two looks."""
+    settings.SystemClock().sleep(seconds)

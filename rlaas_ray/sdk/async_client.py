@@ -254,11 +254,10 @@ class AsyncModels:
         found: dict[str, Any] = await self._client.get(f"{exchange.API}/models/{reference}")
         return found
 
-    async def register(self, path: str, *, name: str) -> dict[str, Any]:
-        """Register the bundle that lies at `path`, on the server's disk, as a version of `name`."""
-        found: dict[str, Any] = await self._client.post(
-            f"{exchange.API}/models/import", json={"path": path, "name": name}
-        )
+    async def register(self, path: str, *, name: str | None = None) -> dict[str, Any]:
+        """Register the bundle that lies at `path`, on the server's disk, by `name` or the name in its manifest."""
+        body = {"path": path} if name is None else {"path": path, "name": name}
+        found: dict[str, Any] = await self._client.post(f"{exchange.API}/models/import", json=body)
         return found
 
     async def alias(self, reference: str, alias: str) -> dict[str, Any]:

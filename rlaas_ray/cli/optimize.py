@@ -1,0 +1,28 @@
+"""`rlaas optimize`: a front of a named problem and the point chosen from it; also what a place starts.
+
+The search itself is `rlaas_ray.optimize`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rlaas_ray.cli import following
+from rlaas_ray.specs.optimize import OptimizeSpec
+
+
+@click.command()
+@click.argument("spec", required=False)
+@click.option("--problem", help="5g, or module:Class of your own.")
+@click.option("--algorithm", help="[nsga3]")
+@click.option("--mode", help="Named weights of the final choice. [normal]")
+@click.option("--population-size", type=int)
+@click.option("--generations", type=int)
+@click.option("--seed", type=int)
+@click.option("--name")
+@following.options
+def optimize(*, spec: str | None, **told: Any) -> int | None:
+    """Search for a front of solutions and choose a point."""
+    return following.command("optimize", OptimizeSpec, path=spec, told=told)

@@ -1,0 +1,123 @@
+"""`rlaas runs`: what runs there are, how they go, and stopping and resuming them."""
+
+from __future__ import annotations
+
+import click
+
+from rlaas_ray.cli import following, output, server
+
+
+@click.group()
+def runs() -> None:
+    """Runs: list, show, watch, logs, stop, resume."""
+
+
+@runs.command("list")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--kind", type=click.Choice(["train", "optimize", "evaluate"]))
+@click.option("--state", type=click.Choice(["queued", "running", "stopping", "succeeded", "failed", "stopped"]))
+@output.json_option
+def listed(*, limit: int, kind: str | None, state: str | None, as_json: bool) -> None:
+    """Runs, newest first."""
+    with server.client() as client:
+        items = client.runs.list(limit=limit, kind=kind, state=state)
+    if as_json:
+        output.document({"items": items})
+        return
+    columns = {"id": "id", "kind": "kind", "state": "state", "name": "name", "place": "place", "created": "created_us"}
+    output.table(items, {**columns, "return": "progress.episode_return_mean", "done": "progress.fraction"})
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@output.json_option
+def show(*, run_id: str, as_json: bool) -> None:
+    """One run, whole."""
+    with server.client() as client:
+        found = client.runs.get(run_id).document
+    if as_json:
+        output.document(found)
+    else:
+        output.facts(found)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@output.json_option
+@output.jsonl_option
+def watch(*, run_id: str, as_json: bool, as_jsonl: bool) -> None:
+    """Follow a run until it ends; Ctrl-C stops watching, not the run."""
+    with server.client() as client:
+        run = client.runs.get(run_id)
+        if as_jsonl:
+            for event in run:
+                output.line({"seq": event.seq, "kind": event.kind, **event.data})
+            return
+        with output.Bar(run_id, quiet=as_json) as bar:
+            while run.refresh()["state"] not in {"succeeded", "failed", "stopped"}:
+                bar.tell(run.document["progress"])
+                output.pause(0.5)
+            bar.tell(run.document["progress"])
+    if as_json:
+        output.document(run.document)
+    else:
+        following.summary(run.document)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+def logs(*, run_id: str, follow: bool) -> None:
+    """What a run printed."""
+    with server.client() as client:
+        run = client.runs.get(run_id)
+        shown = 0
+        while True:
+            state = run.status
+            lines = run.logs()
+            for text in lines[shown:]:
+                click.echo(text)
+            shown = len(lines)
+            if not follow or state in {"succeeded", "failed", "stopped"}:
+                return
+            output.pause(1.0)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@output.json_option
+def stop(*, run_id: str, as_json: bool) -> None:
+    """Ask a run to checkpoint and end."""
+    with server.client() as client:
+        run = client.runs.get(run_id)
+        run.stop()
+    if as_json:
+        output.document(run.document)
+    else:
+        click.echo(f"{run_id}  {run.document['state']}")
+        output.say(f"`rlaas runs resume {run_id}` goes on.")
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.option("--no-wait", is_flag=True, help="Return when the next attempt is accepted.")
+@output.json_option
+def resume(*, run_id: str, no_wait: bool, as_json: bool) -> None:
+    """Go on from the last checkpoint, as the next attempt."""
+    if server.address() is None:
+        from rlaas_ray.cli import attempts
+
+        final = attempts.resumed(run_id, quiet=as_json)
+    else:
+        with server.client() as client:
+            run = client.runs.get(run_id)
+            run.resume()
+            final = run.document
+            if not no_wait:
+                final = following.follow(run, title=f"resume {run_id}", quiet=as_json, as_jsonl=False)
+    if as_json:
+        output.document(final)
+    else:
+        following.summary(final)
+    if not no_wait:
+        following.raise_unless_well(final)
