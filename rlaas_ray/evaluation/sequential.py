@@ -8,14 +8,13 @@ bytes. One unit (or episode) bets once in each stream: later events of a sticky 
 from __future__ import annotations
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.evaluation import adjustment, bets, outcomes
+from rlaas_ray.evaluation import adjustment, bets, outcomes, returns
 from rlaas_ray.specs.arrays import F32, F64, Array
 from rlaas_ray.specs.evidence import Evidence
 from rlaas_ray.specs.log import Decisions, Rewards
@@ -23,7 +22,6 @@ from rlaas_ray.specs.rollout import RolloutSpec
 from rlaas_ray.specs.routing import RouteTable
 
 SRM_LIMIT = math.log(1000.0)
-PRE_CANARY = 2_000  # outcomes before the canary that a regression is fitted on, the latest
 _FAILED, _SLOW, _SEEN = 1, 2, 4
 
 
@@ -118,18 +116,11 @@ class Fold:
         self._flags: dict[str, int] = {}  # what each unit or episode has bet on: small, but one entry for each
         self._tallies = (_Tally(), _Tally())  # champion, challenger
         self._stages: dict[float, list[int]] = {}  # share -> challenger's [assigned, closed]
-        self._reward = bets.RewardTilt()
+        self._returns = returns.Returns(low=config.reward_low, high=config.reward_high, margin_of_mean=config.margin)
         self._failure = bets.EventOdds()
         self._latency = bets.EventOdds()
         self._srm = bets.SampleRatio()
-        self._effect = bets.MeanEffect()
         self._limit = bets.LatencyLimit(floor_us=config.latency_floor_us)
-        self._baseline = bets.Baseline()
-        self._regression: adjustment.Regression | None = None
-        self._samples: deque[tuple[F64, float]] = deque(maxlen=PRE_CANARY)
-        self._margin: float | None = None  # None until the first bet fixes it
-        self._pre_canary = 0
-        self._clipped = 0
         self._share = 0.0
         self._first_us: int | None = None
         self._last_us: int | None = None
@@ -161,20 +152,20 @@ class Fold:
             if outcome.share > 0.0:
                 self._consume(outcome, now_us=now_us)
             else:
-                self._learn(outcome)
+                self._returns.learn(outcome.value, features=outcome.features)
 
     def evidence(self) -> Evidence:
         """The statistics at the last tick."""
         champion, challenger = self._tallies
         stage = self._stages.get(self._share, [0, 0])
-        effect = self._effect.estimate()
+        effect = self._returns.effect.estimate()
         return Evidence(
-            log_e_reward=self._reward.log_e,
+            log_e_reward=self._returns.reward.log_e,
             log_e_failure=self._failure.log_e,
             log_e_latency=self._latency.log_e,
             log_e_srm=self._srm.log_e,
-            log_w_non_inferior=self._effect.log_non_inferior,
-            log_w_superior=self._effect.log_superior,
+            log_w_non_inferior=self._returns.effect.log_non_inferior,
+            log_w_superior=self._returns.effect.log_superior,
             closed_champion=champion.closed,
             closed_challenger=challenger.closed,
             closed_challenger_stage=stage[1],
@@ -197,18 +188,18 @@ class Fold:
             late=self._outcomes.late,
             conflicts=self._outcomes.conflicts,
             duplicates=self._outcomes.duplicates,
-            clipped=self._clipped,
+            clipped=self._returns.clipped,
             first_us=self._first_us,
             last_us=self._last_us,
             last_challenger_us=self._last_challenger_us,
             last_closed_us=self._last_closed_us,
             last_missing_us=self._last_missing_us,
             share=self._share,
-            pre_canary=self._pre_canary,
-            baseline=self._baseline.level,
-            spread=self._baseline.spread,
-            margin=self._config.margin * self._baseline.level if self._margin is None else self._margin,
-            adjusted=self._regression is not None,
+            pre_canary=self._returns.before,
+            baseline=self._returns.baseline.level,
+            spread=self._returns.baseline.spread,
+            margin=self._returns.margin,
+            adjusted=self._returns.adjusted,
             srm_p_value=self._srm.p_value,
         )
 
@@ -333,58 +324,19 @@ class Fold:
         self._flags[outcome.key] = self._failed(flags, challenger=outcome.challenger, share=outcome.share)
 
     def _consume(self, outcome: outcomes.Outcome, *, now_us: int) -> None:
-        """One outcome of the canary bets, then teaches the baseline."""
-        if self._margin is None:
-            self._fix()
-        margin = self._margin or 0.0
-        y = self._scaled(outcome.value)
-        prediction = self._prediction(outcome)
-        location, spread = self._baseline.predict(prediction), self._baseline.spread
-        if not self._frozen:
-            label, share = outcome.challenger, outcome.share
-            self._reward.bet((y - location) / spread, challenger=label, share=share)
-            self._effect.bet(y, challenger=label, share=share, baseline=location, spread=spread, margin=margin)
-        self._baseline.observe(y, prediction=prediction)
+        """One outcome of the canary bets."""
+        y = self._returns.bet(
+            outcome.value,
+            features=outcome.features,
+            challenger=outcome.challenger,
+            share=outcome.share,
+            frozen=self._frozen,
+        )
         tally = self._tallies[outcome.challenger]
         tally.closed += 1
         tally.total += y
         self._stages[outcome.share][1] += outcome.challenger
         self._last_closed_us = now_us
-
-    def _learn(self, outcome: outcomes.Outcome) -> None:
-        """An outcome of before the canary, or of its first seconds, teaches the baseline."""
-        y = self._scaled(outcome.value)
-        self._baseline.observe(y, prediction=self._prediction(outcome))
-        self._pre_canary += 1
-        if outcome.features is not None and self._margin is None:
-            self._samples.append((outcome.features, y))
-
-    def _fix(self) -> None:
-        """The first bet: fix the margin, and the regression where one is wanted, on what was known before it."""
-        self._margin = self._config.margin * self._baseline.level
-        if self._samples:
-            features = np.stack([features for features, _ in self._samples])
-            values = np.fromiter((y for _, y in self._samples), np.float64, count=len(self._samples))
-            self._regression = adjustment.fit(features, values)
-            self._samples.clear()
-        if self._regression is not None:
-            self._baseline.adopt(spread=self._regression.spread)
-
-    def _prediction(self, outcome: outcomes.Outcome) -> float:
-        if self._regression is None:
-            return 0.0
-        if outcome.features is None:
-            return self._regression.intercept
-        return self._regression.predict(outcome.features)
-
-    def _scaled(self, value: float) -> float:
-        """The return in [0, 1]; one out of the declared bounds is clipped and counted."""
-        low, high = self._config.reward_low, self._config.reward_high
-        y = (value - low) / (high - low)
-        if 0.0 <= y <= 1.0:
-            return y
-        self._clipped += 1
-        return 0.0 if y < 0.0 else 1.0
 
 
 class _Row(NamedTuple):
