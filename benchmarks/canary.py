@@ -52,8 +52,8 @@ SCENARIOS = (
     Scenario(name="errors", says="+5 % errors", runs=0.1, failures=0.05, spec=DEFAULT),
     Scenario(name="slow", says="latency x 3", runs=0.1, slower=3.0, spec=DEFAULT),
     Scenario(name="minus20", says="return -20 %", runs=0.2, factor=0.80, spec=DEFAULT),
-    Scenario(name="minus5", says="return -5 %", runs=0.2, factor=0.95, spec=DEFAULT),
-    Scenario(name="plus5", says="return +5 %", runs=0.1, factor=1.05, spec=DEFAULT),
+    Scenario(name="minus5", says="return -5 %", runs=0.1, factor=0.95, spec=DEFAULT),
+    Scenario(name="plus5", says="return +5 %", runs=0.05, factor=1.05, spec=DEFAULT),
     Scenario(
         name="aa-adjusted", says="A/A, regression, 10 -> 25 -> 50 %", runs=1.0, units=2_500, adjusted=True, spec=RAN
     ),
