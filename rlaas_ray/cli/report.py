@@ -105,8 +105,9 @@ def _scores(told: Story) -> str:
         f"<th>gain over hold</th><th>episodes</th><th>where from</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
     caption = (
-        "Dots are means, bars 95 % intervals. Gains are paired: both policies lived through the same worlds, which neither had "
-        f"seen. Score: random is 0, the reference (it sees the true state) is 100. Prepared beforehand: REFERENCE.json ({made})."
+        "Dots are means, bars 95 % intervals. Gains are paired: both policies lived through the same worlds, which neither "
+        "had seen. Score: random is 0, the reference, which sees the true state, is 100; both means come from "
+        f"REFERENCE.json, which was prepared beforehand ({made})."
     )
     return report_parts.section(
         "scores", title="How good is it?", parts=(table, report_parts.figure(chart, caption=caption))

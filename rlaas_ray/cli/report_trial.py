@@ -134,7 +134,7 @@ def _effect(trial: Trial) -> str:
         right=92,
     )
     chart.band([(r["t"], r["effect_low"], r["effect_high"]) for r in rows], colour="challenger")
-    chart.level(0.0, colour="muted", label="no difference")
+    chart.level(0.0, colour="muted", label="no difference", at_end=True)
     chart.line(plots.thinned([(r["t"], r["effect"]) for r in rows]), colour="challenger", label="effect")
     return chart.svg()
 

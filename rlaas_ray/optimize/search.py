@@ -52,7 +52,15 @@ def run(
         stop=stop,
         clock=clock,
     )
-    return {"problem": spec.problem, "algorithm": spec.algorithm, "mode": spec.mode, **found.to_json()}
+    result = found.to_json()
+    # `best_solution` is the SDK's word for the chosen point.
+    return {
+        "problem": spec.problem,
+        "algorithm": spec.algorithm,
+        "mode": spec.mode,
+        **result,
+        "best_solution": result["chosen"],
+    }
 
 
 def search(

@@ -158,6 +158,7 @@ def test_5g_runs_from_its_spec_and_the_result_is_json() -> None:
     assert result["weights"]["energy"] == 0.5
     assert result["front"][result["chosen"]["index"]] == list(result["chosen"]["objectives"].values())
     assert len(result["chosen"]["x"]) == 21 * 25
+    assert result["best_solution"] == result["chosen"]
     assert "wmmse" in result["anchors"]
     assert 0 < result["hypervolume"] < 1
     assert "non-dominated points" in result["summary"]
