@@ -98,7 +98,7 @@ def normals(uniform: F64) -> F64:
     return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
 
 
-def _round(c0: U64, c1: U64, c2: U64, c3: U64, *, k0: U64, k1: U64) -> tuple[U64, U64, U64, U64]:
+def _round(c0: U64, c1: U64, c2: U64, c3: U64, *, k0: U64, k1: U64) -> tuple[U64, U64, U64, U64]:  # noqa: PLR0917 - four words of one counter
     p0 = c0 * _M0
     p1 = c2 * _M1
     c1 ^= p1 >> _SHIFT

@@ -1,7 +1,8 @@
-"""Environments by name: our Gymnasium ids, any other Gymnasium id, any `module:Class`; made singly or as vectors, with errors that help.
+"""Environments by name: our Gymnasium ids, any other Gymnasium id, any `module:Class`; single or vector, with errors that help.
 
-Called by train, evaluation, serving's set-up and the doors. Importing this module registers our ids with Gymnasium (1.x has no plugin
-entry points: it asks packages to register on import). Never steps an environment but to find out whether it keeps the API.
+Called by train, evaluation, serving's set-up and the doors. Importing this module registers our ids with Gymnasium (1.x has
+no plugin entry points: it asks packages to register on import). Never steps an environment but to find out whether it keeps
+the API.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def make_vector(
 ) -> VectorEnv:
     """`num_envs` environments, seeded: the first `reset()` without a seed already depends on `seed` and `first_index` alone.
 
-    The native vector form where there is one, else Gymnasium's SyncVectorEnv. `metadata["autoreset_mode"]` tells how episodes follow.
+    The native vector form where there is one, else Gymnasium's SyncVectorEnv. `metadata["autoreset_mode"]` tells how
+    episodes follow.
     """
     if num_envs < 1:
         raise InvalidInput("num_envs", given=num_envs, expected="1 or more", cure="Ask for at least one.")
@@ -111,7 +113,7 @@ def spaces(env: str, config: Mapping[str, Any] | None = None) -> tuple[gymnasium
     """Observation and action space of one environment."""
     made = make(env, config=config)
     found = made.observation_space, made.action_space
-    made.close()
+    made.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it untyped
     return found
 
 
@@ -139,7 +141,7 @@ def _spec(env: str) -> gymnasium.envs.registration.EnvSpec:
 
 
 def _construct(env: str, *, arguments: dict[str, Any]) -> Env:
-    """An environment of `module:Class`, or of `module:Namespace/Id-v0` (a module that registers on import), proven to keep the API."""
+    """An environment of `module:Class`, or of `module:Id-v0` where the module registers it; proven to keep the API."""
     module, _, name = env.partition(":")
     try:
         loaded = importlib.import_module(module)
@@ -198,20 +200,22 @@ def _probe(env: str, made: Env) -> None:
         if not isinstance(getattr(made, name, None), gymnasium.Space):
             raise _breaks(env, given=f"{name} = {getattr(made, name, None)!r}", expected=f"a gymnasium.Space as {name}")
     try:
-        started = made.reset(seed=0)
-        if not (isinstance(started, tuple) and len(started) == 2 and isinstance(started[1], dict)):
-            raise _breaks(env, given=f"reset() gave {type(started).__name__}", expected="(observation, info dict)")
+        started: Any = made.reset(seed=0)
         made.action_space.seed(0)
-        stepped = made.step(made.action_space.sample())
+        stepped: Any = made.step(made.action_space.sample())
     except RlaasError:
         raise
     except Exception as error:
         raise _breaks(
             env, given=f"{type(error).__name__}: {error}", expected="reset(seed=...) and step(action)"
         ) from error
-    if not (isinstance(stepped, tuple) and len(stepped) == 5):
-        size = len(stepped) if isinstance(stepped, tuple) else type(stepped).__name__
-        raise _breaks(env, given=f"step() gave {size}", expected="(observation, reward, terminated, truncated, info)")
+    for name, given, wanted in (
+        ("reset", started, ("observation", "info")),
+        ("step", stepped, ("observation", "reward", "terminated", "truncated", "info")),
+    ):
+        if not isinstance(given, tuple) or len(given) != len(wanted) or not isinstance(given[-1], dict):
+            size = f"a tuple of {len(given)}" if isinstance(given, tuple) else type(given).__name__
+            raise _breaks(env, given=f"{name}() gave {size}", expected=f"({', '.join(wanted)}), info a dict")
     if not made.observation_space.contains(started[0]):
         seen = np.asarray(started[0])
         raise _breaks(
@@ -230,7 +234,7 @@ def _breaks(env: str, *, given: str, expected: str) -> InvalidInput:
     )
 
 
-def _seeds(seed: int, *, first: int, count: int) -> list[int]:
+def _seeds(seed: int, *, first: int, count: int) -> list[int | None]:
     """Seeds of environments first..first+count-1: a function of (seed, number) alone."""
     return [
         int(np.random.SeedSequence((seed, number)).generate_state(1)[0] >> 1) for number in range(first, first + count)

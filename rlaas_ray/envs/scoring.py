@@ -1,7 +1,7 @@
-"""Scores on one scale for every policy: random = 0, the reference = 100, on worlds that both have seen; and how REFERENCE.json is made.
+"""Scores on one scale for every policy: random = 0, the reference = 100, on the same worlds; and how REFERENCE.json is made.
 
-Called by `rlaas env score` and by reports. Pairs worlds by key: seed s and environment index i name the same day for every policy.
-Never writes a file and reads no clock; revision and date are handed in.
+Called by `rlaas env score` and by reports. Pairs worlds by key: seed s and environment index i name the same day for every
+policy. Never writes a file and reads no clock; revision and date are handed in.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def score(
 ) -> Score:
     """Run a policy on the reference's worlds and place it between random (0) and the reference (100).
 
-    `act(observations, rng)` gives the batch of actions. The interval is a percentile bootstrap over worlds, the policy and random paired.
+    `act(observations, rng)` gives the batch of actions. The interval is a percentile bootstrap over worlds, the policy and
+    random paired.
     """
     chosen = "normal" if mode is None else mode
     known = reference(env)["modes"].get(chosen)
@@ -122,7 +123,7 @@ def episode_returns(
             running = running & ~(np.asarray(ended) | np.asarray(cut))
         returns.append(total)
         costs.append(spent / length[:, None])
-        worlds.close()  # type: ignore[no-untyped-call]
+        worlds.close()
     return np.concatenate(returns), np.concatenate(costs)
 
 
@@ -158,7 +159,7 @@ def measure_reference(
     seeds: Sequence[int] = SEEDS,
     episodes: int = EPISODES,
     reference_episodes: int = 6,
-    told: Callable[[str], None] = lambda line: None,
+    told: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """RanControl's entry of one mode: all policies, greedy_sleep and the bound on every world, coordinate ascent on fewer."""
     module = registry.baselines_of(registry.RAN)

@@ -1,13 +1,13 @@
 """A domain's pure functions as a Gymnasium VectorEnv and a plain Env.
 
-Called by registry.py. Holds the only state: blocks of environments small enough for the L2 cache, their streams and what is to be reset.
-Never draws a number itself and never knows what the domain means.
+Called by registry.py. Holds the only state: blocks of environments small enough for the L2 cache, their streams and what is
+to be reset. Never draws a number itself and never knows what the domain means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -47,14 +47,15 @@ class Domain(Protocol):
 
     def reset(self, streams: philox.Streams) -> tuple[State, Array, dict[str, Any]]: ...
 
-    def step(self, state: State, action: Array, streams: philox.Streams) -> Step: ...
+    def step(self, state: State, action: Array, *, streams: philox.Streams) -> Step: ...
 
 
 class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
-    """`num_envs` copies of a domain. NEXT_STEP: an episode's end shows, the next step resets that environment and ignores its action.
+    """`num_envs` copies of a domain. NEXT_STEP: the step after an episode's end resets, ignoring its action.
 
-    SAME_STEP: the observation is already the next episode's, and `info["final_obs"]` holds the last one. An int seed gives environment i
-    the key (seed, first_index + i), a list gives (seed_i, 0); each reset starts the next episode of the same key.
+    SAME_STEP: the observation is already the next episode's, and `info["final_obs"]` holds the last one. An int seed gives
+    environment i the key (seed, first_index + i), a list gives (seed_i, 0); each reset starts the next episode of the same
+    key.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         streams = self._streams.take(self._slices[number])
         if not restart.any():
             self._states[number], seen, reward, _, ended, cut, info = self.domain.step(
-                self._states[number], actions, streams
+                self._states[number], actions, streams=streams
             )
             return seen, reward, ended, cut, info
         fresh, seen, info = self.domain.reset(streams)
@@ -152,7 +153,7 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             on = ~restart
             part = {name: value[on] for name, value in self._states[number].items()}
             stepped, seen_on, reward[on], _, ended[on], cut[on], info_on = self.domain.step(
-                part, actions[on], streams.take(on)
+                part, actions[on], streams=streams.take(on)
             )
             fresh, seen = _merge(fresh, stepped, on=on), _put(seen, seen_on, on=on)
             info = _merge({name: info[name] for name in self.domain.reported}, info_on, on=on)
@@ -191,11 +192,9 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 class DomainEnv(gymnasium.Env[Any, Any]):
     """One environment of a domain: the vector form with B=1, so both give the same bits. Seed s is the key (s, 0)."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
-
     def __init__(self, domain: Domain, *, metadata: Mapping[str, Any] | None = None) -> None:
         self.domain = domain
-        self.metadata = {"render_modes": [], "objectives": list(domain.objectives), **(metadata or {})}  # type: ignore[misc]
+        self.metadata = {"render_modes": [], "objectives": list(domain.objectives), **(metadata or {})}
         self.observation_space = domain.observation_space
         self.action_space = domain.action_space
         self._state: State | None = None
@@ -220,7 +219,7 @@ class DomainEnv(gymnasium.Env[Any, Any]):
         if self._state is None or self._streams is None:
             raise Conflict("the environment has not been reset", cure="Call reset() first.")
         batch = self.domain.check(np.asarray(action)[None])
-        self._state, seen, reward, _, ended, cut, info = self.domain.step(self._state, batch, self._streams)
+        self._state, seen, reward, _, ended, cut, info = self.domain.step(self._state, batch, streams=self._streams)
         report = {name: info[name][0] for name in self.domain.reported}
         return seen[0], float(reward[0]), bool(ended[0]), bool(cut[0]), report
 

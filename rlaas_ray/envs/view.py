@@ -1,7 +1,7 @@
 """TrainingView: a factored environment as many alike units that share one policy; what training and bundles need to know of it.
 
-Implemented by a domain (envs/ran/training.py), found through `registry.training_view`, used by train and by export. Holds no code that
-a bundle would need: program and decoder are data.
+Implemented by a domain (envs/ran/training.py), found through `registry.training_view`, used by train and by export. Holds
+no code that a bundle would need: program and decoder are data.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class TrainingView(Protocol):
     ) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
         """num_envs * units rows with the units' own rewards; rows never end.
 
-        `info["env_reward"]` float64 (num_envs,) and `info["env_done"]` bool (num_envs,) tell of the whole environments' true episodes.
+        `info["env_reward"]` float64 (num_envs,) and `info["env_done"]` bool (num_envs,) tell of the whole environments'
+        true episodes.
         """
         ...

@@ -1,7 +1,7 @@
 """Baselines of RanControl: POLICIES see the observation alone and can serve, REFERENCES see the simulator and can only be scored.
 
-Found through the entry-point group `rlaas.baselines` (POLICIES, as `baseline:rlaas/RanControl-v1/NAME`) and by scoring.py (REFERENCES).
-Nothing here learns.
+Found through the entry-point group `rlaas.baselines` (POLICIES, as `baseline:rlaas/RanControl-v1/NAME`) and by scoring.py
+(REFERENCES). Nothing here learns.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import builtin, heads
 from rlaas_ray.specs.arrays import F32, F64
 
-# Best of 75 constants (power dBm, tilt degrees, alpha) per mode: references.grid_table() on 32 drops x 8 hours, from a cold start and
-# without noise; a test recomputes it.
+# Best of 75 constants (power dBm, tilt degrees, alpha) per mode: references.grid_table() on 32 drops x 8 hours, from a cold
+# start and without noise; a test recomputes it.
 GRID = {
     "normal": (46.0, 6.0, 0.5),
     "emergency": (46.0, 6.0, 1.0),
@@ -25,6 +25,7 @@ GRID = {
     "revenue": (46.0, 6.0, 0.5),
 }
 _POWER, _TILT, _FAIRNESS, _CIO = range(4)
+_POINT = heads.Point(entries=dynamics.ACTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Constant:
     power_dbm: float = 46.0
     tilt_deg: float = 6.0
     alpha: float = 1.0
-    head: heads.Head = heads.Point(entries=dynamics.ACTION)
+    head: heads.Head = _POINT
 
     def distribution(self, observations: F32) -> F32:
         """Actions (n, 84) that lead to the setting."""
@@ -45,14 +46,14 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBalance:
-    """Mobility load balancing as operators run it: a cell busier than its neighbours lowers its CIO a step, an idler one raises it.
+    """Mobility load balancing as operators run it: a cell busier than its neighbours lowers its CIO, an idler one raises it.
 
     Measured worse than `hold` in every setting that was tried; it is here to be seen, and beating it proves nothing.
     """
 
     step_db: float = 0.25
     dead_band: float = 0.25
-    head: heads.Head = heads.Point(entries=dynamics.ACTION)
+    head: heads.Head = _POINT
 
     def distribution(self, observations: F32) -> F32:
         """Actions (n, 84): hold's power and tilt, stepped CIO."""

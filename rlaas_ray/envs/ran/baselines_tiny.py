@@ -1,6 +1,7 @@
 """Baselines of the tiny network: constants that can serve, and the optimum by enumeration.
 
-Found like those of RanControl. The optimum is exact: there is no chance and no memory, so the best action of each step is the best plan.
+Found like those of RanControl. The optimum is exact: there is no chance and no memory, so the best action of each step is
+the best plan.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rlaas_ray.specs.arrays import F32
 # Best constant action of each mode, over all 729 (section 7 of the page; a test recomputes them).
 GRID = {"normal": (4, 0, 6), "emergency": (3, 8, 6), "energy_saving": (7, 0, 0), "revenue": (3, 8, 6)}
 HOLD = (7, 7, 7)  # 46 dBm, 8 degrees
+_POINT = heads.Point(entries=tiny.CELLS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Constant:
     """One action for every step."""
 
     action: tuple[int, ...]
-    head: heads.Head = heads.Point(entries=tiny.CELLS)
+    head: heads.Head = _POINT
 
     def distribution(self, observations: F32) -> F32:
         """Indices (n, 3)."""
@@ -37,11 +39,12 @@ class Optimum:
     """The best action of each step, which the observation's one-hot names."""
 
     plan: tuple[tuple[int, ...], ...]
-    head: heads.Head = heads.Point(entries=tiny.CELLS)
+    head: heads.Head = _POINT
 
     def distribution(self, observations: F32) -> F32:
         """Indices (n, 3)."""
-        return np.asarray(self.plan, dtype=np.float32)[np.argmax(observations[:, : tiny.STEPS], axis=1)]
+        found: F32 = np.asarray(self.plan, dtype=np.float32)[np.argmax(observations[:, : tiny.STEPS], axis=1)]
+        return found
 
 
 def random() -> builtin.Builtin:

@@ -1,7 +1,8 @@
 """The channel against 3GPP's published calibration: coupling loss and geometry of six deployments.
 
 Called by the acceptance test and by whoever doubts the channel. Uniform drop, exact ten-element array, no fast fading; published
-medians are those of the R1-165974 company results as tabulated in QuaDRiGa's `tutorials/calib_3GPP_ref_data.m` (rows cl38900a, gf38900a).
+medians are those of the R1-165974 company results as tabulated in QuaDRiGa's `tutorials/calib_3GPP_ref_data.m` (rows
+cl38900a, gf38900a).
 """
 
 from __future__ import annotations
@@ -56,4 +57,5 @@ def antenna_db(zenith_deg: F64, *, phi_deg: F64) -> F64:
     element = ELEMENT_DBI - np.minimum(vertical + horizontal, SIDE_LOBE_DB)
     phase = np.pi * (np.cos(np.radians(zenith_deg)) - np.cos(np.radians(STEERED_DEG)))
     factor = np.exp(1j * phase[..., None] * np.arange(ELEMENTS)).sum(axis=-1) / np.sqrt(ELEMENTS)
-    return element + 20.0 * np.log10(np.maximum(np.abs(factor), 1e-6))
+    found: F64 = element + 20.0 * np.log10(np.maximum(np.abs(factor), 1e-6))
+    return found

@@ -1,7 +1,8 @@
 """A day of the network as two pure functions: `reset_batch` and `step_batch`; state is a dict of arrays, batch axis first.
 
-Called by env.py through envs/vector.py, by the training view and by the references. Knows no framework; draws only from philox.py.
-Layout per environment: gain (C, U), theta (S, U), base demand, priority, tariff, cell (U,), settings and load (C,), hour, step, hotspots.
+Called by env.py through envs/vector.py, by the training view and by the references. Knows no framework; draws only from
+philox.py. Layout per environment: gain (C, U), theta (S, U), base demand, priority, tariff, cell (U,), settings and load
+(C,), hour, step, hotspots.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def params(
 ) -> Params:
     """The parameters of a world; a mode's name gives weights and events, `weights` override the former."""
     radio.power_model(power_model)
-    if not (isinstance(episode_length, int) and 1 <= episode_length <= 100_000):
+    if type(episode_length) is not int or not 1 <= episode_length <= 100_000:
         raise InvalidInput(
             "episode_length", given=episode_length, expected="an int from 1 to 100000 steps", cure="96 is a day."
         )
@@ -85,7 +86,7 @@ def demand_profile(hour: F64) -> F64:
 
 
 def reset_batch(params: Params, streams: philox.Streams) -> tuple[snapshot.State, F32, dict[str, Any]]:
-    """Fresh worlds at a uniform hour, with hold's settings and one interval measured, so that the first observation is informed."""
+    """Fresh worlds at a uniform hour, with hold's settings and one interval measured, so that the first look is informed."""
     count = len(streams.seed)
     start = philox.u01(_draw(streams, t=np.zeros(count, np.int64), plan=_START_PLAN))
     users = _draw(streams, t=np.zeros(count, np.int64), plan=_RESET_PLAN).reshape(count, USERS, 4)
@@ -112,10 +113,10 @@ def reset_batch(params: Params, streams: philox.Streams) -> tuple[snapshot.State
     return state, seen.pop("observation"), seen
 
 
-def step_batch(
+def step_batch(  # noqa: PLR0917 - the seam that all environments share
     params: Params, state: snapshot.State, action: F32, streams: philox.Streams
 ) -> tuple[snapshot.State, F32, F64, F64, Bool, Bool, dict[str, Any]]:
-    """One quarter of an hour. action (B, 84) in -1..1: power, tilt, fairness, CIO of each cell by turns; see section 5 of the page."""
+    """One quarter of an hour. action (B, 84) in -1..1: power, tilt, fairness and CIO of each cell in turn."""
     action = check_action(action)
     state = dict(state)
     count, step = len(action), state["step"]
@@ -176,7 +177,8 @@ def forced_out(state: snapshot.State) -> Bool:
     """Cells (B, C) of the site that is out at this step."""
     since = state["step"] - state["outage_start"]
     out = (since >= 0) & (since < OUTAGE_STEPS)
-    return out[:, None] & (np.arange(CELLS) // 3 == state["outage_site"][:, None])
+    found: Bool = out[:, None] & (np.arange(CELLS) // 3 == state["outage_site"][:, None])
+    return found
 
 
 def demand_of(params: Params, state: snapshot.State, *, words: U32, hour: I64) -> F32:
@@ -184,7 +186,8 @@ def demand_of(params: Params, state: snapshot.State, *, words: U32, hour: I64) -
     demand = params.noise[words >> np.uint32(16)]
     demand *= state["base"]
     demand *= params.profile[hour][:, None]
-    return demand
+    found: F32 = demand
+    return found
 
 
 def surge(demand: F32, state: snapshot.State) -> F32:
@@ -324,7 +327,8 @@ def _place(params: Params, state: snapshot.State, *, rows: I64, slots: I64, memb
 def _noise_table() -> F32:
     sigma = 0.3
     normal = scipy.special.ndtri((np.arange(65_536) + 0.5) / 65_536)
-    return np.exp(sigma * normal - sigma**2 / 2.0).astype(np.float32)
+    found: F32 = np.exp(sigma * normal - sigma**2 / 2.0).astype(np.float32)
+    return found
 
 
 def _plan(*parts: tuple[int, int]) -> tuple[U32, U32]:

@@ -48,7 +48,7 @@ class RanControl:
         """See dynamics.reset_batch."""
         return dynamics.reset_batch(self.params, streams)
 
-    def step(self, state: vector.State, action: Array, streams: philox.Streams) -> vector.Step:
+    def step(self, state: vector.State, action: Array, *, streams: philox.Streams) -> vector.Step:
         """See dynamics.step_batch."""
         return dynamics.step_batch(self.params, state, action, streams)  # type: ignore[arg-type]
 
@@ -65,7 +65,7 @@ def make_vec(num_envs: int, *, seed: int | None = None, first_index: int = 0, **
     )
 
 
-def domain(*, action: str = "box", render_mode: None = None, **config: Any) -> RanControl:
+def domain(*, action: str = "box", render_mode: None = None, **config: Any) -> RanControl:  # noqa: ARG001 - Gymnasium hands it in
     """The domain of a configuration: mode, weights, episode_length, scenario, power_model, action."""
     return RanControl(dynamics.params(**config), action=action)
 
@@ -84,13 +84,13 @@ def make_tiny_vec(
     )
 
 
-def tiny_domain(*, render_mode: None = None, **config: Any) -> tiny.Tiny:
+def tiny_domain(*, render_mode: None = None, **config: Any) -> tiny.Tiny:  # noqa: ARG001 - Gymnasium hands it in
     """The tiny domain of a configuration: mode, weights."""
     return tiny.Tiny(**config)
 
 
 def per_cell_view(observations: F32) -> F32:
-    """(B, 283) -> (B, 21, 37): each cell's 13 features, then power, load, users and satisfied of its six most coupled neighbours."""
+    """(B, 283) -> (B, 21, 37): each cell's 13 features, then power, load, users, satisfied of its six neighbours."""
     cells = observations[:, : measures.HOUR].reshape(len(observations), measures.CELLS, measures.FEATURES)
     around = cells[:, neighbours()][..., NEIGHBOUR_FEATURES]
     return np.concatenate((cells, around.reshape(len(cells), measures.CELLS, -1)), axis=2)
@@ -104,7 +104,7 @@ def neighbours() -> I64:
 _METADATA = {"costs": list(measures.COSTS), "cost_limits": list(measures.COST_LIMITS), "modes": list(measures.MODES)}
 
 
-def _values(index: Array) -> Array:
+def _values(index: Any) -> Array:
     if index.ndim != 2 or index.shape[1] != dynamics.ACTION or index.dtype.kind not in "iu":
         raise InvalidInput(
             "action of RanControl",

@@ -1,6 +1,7 @@
 """Where sites, sectors and users stand: hexagonal sites with wrap-around, uniform and hotspot drops.
 
-Called by channel.py, the pool of users and the optimisation problem. Knows nothing of radio, and draws nothing: it is handed uniforms.
+Called by channel.py, the pool of users and the optimisation problem. Knows nothing of radio, and draws nothing: it is
+handed uniforms.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def hotspot_points(net: Network, centres: F64, *, normal: F64, sigma_m: float = 
     relative = points[:, None, None, :] - net.sites[None, :, None, :] - net.images[None, None, :, :]
     flat = relative.reshape(len(points), -1, 2)
     nearest = flat[np.arange(len(points)), np.argmin(np.sum(flat * flat, axis=2), axis=1)]
-    return points + (_push_out(nearest, least=net.min_distance_m) - nearest)
+    found: F64 = points + (_push_out(nearest, least=net.min_distance_m) - nearest)
+    return found
 
 
 def links(net: Network, points: F64) -> Links:
@@ -105,14 +107,15 @@ def links(net: Network, points: F64) -> Links:
 def off_boresight(azimuth_deg: F64) -> F64:
     """Angle from each sector's boresight, (N, S) -> (N, S, 3), in -180..180 degrees."""
     difference = azimuth_deg[:, :, None] - np.asarray(BORESIGHT_DEG)
-    return (difference + 180.0) % 360.0 - 180.0
+    found: F64 = (difference + 180.0) % 360.0 - 180.0
+    return found
 
 
 def neighbours(net: Network) -> I64:
     """The six cells that each cell is most coupled with, (C, 6): geometry alone, so it is the same for every seed.
 
-    Coupling = mean over the points that cell c would serve of the interference of j over the signal of c, both ways, with a path loss
-    of 39 dB a decade and the 65 degree pattern. Ties go to the lower cell.
+    Coupling = mean over the points that cell c would serve of the interference of j over the signal of c, both ways, with a
+    path loss of 39 dB a decade and the 65 degree pattern. Ties go to the lower cell.
     """
     return _neighbours(len(net.sites), net.isd_m, net.min_distance_m)
 
@@ -147,7 +150,8 @@ def _hexagon(isd_m: float, *, uniform: F64) -> F64:
     angle = np.radians(30.0 + 120.0 * np.arange(4))
     corner = isd_m / np.sqrt(3.0) * np.stack((np.cos(angle), np.sin(angle)), axis=1)
     side = np.minimum((uniform[:, 0] * 3).astype(np.int64), 2)
-    return uniform[:, 1:2] * corner[side] + uniform[:, 2:3] * corner[side + 1]
+    found: F64 = uniform[:, 1:2] * corner[side] + uniform[:, 2:3] * corner[side + 1]
+    return found
 
 
 def _push_out(local: F64, *, least: float) -> F64:

@@ -109,7 +109,8 @@ def measure(
 
 def latency_score(p95_s: F64) -> F64:
     """50 ms -> 1, 10 s -> 0, logarithmic."""
-    return np.clip(1.0 - np.log10(p95_s / 0.05) / np.log10(200.0), 0.0, 1.0)
+    found: F64 = np.clip(1.0 - np.log10(p95_s / 0.05) / np.log10(200.0), 0.0, 1.0)
+    return found
 
 
 def energy_score(energy_w: F64) -> F64:
@@ -118,19 +119,18 @@ def energy_score(energy_w: F64) -> F64:
 
 
 def weighted_p95(latency: F32, *, priority: Bool) -> F64:
-    """The order statistic floor(0.95 W) - 1 of the latencies, a priority user repeated four times; W is the number with repeats."""
+    """Order statistic floor(0.95 W) - 1 of the latencies, a priority user repeated four times; W counts the repeats."""
     order = np.argsort(latency, axis=1, kind="stable")
     weight = np.where(np.take_along_axis(priority, order, axis=1), PRIORITY_WEIGHT, 1)
     cumulated = np.cumsum(weight, axis=1)
     rank = (cumulated[:, -1] * 95) // 100 - 1
-    position = (cumulated <= rank[:, None]).sum(axis=1)
-    return np.take_along_axis(np.take_along_axis(latency, order, axis=1), position[:, None], axis=1)[:, 0].astype(
-        np.float64
-    )
+    position = (cumulated <= rank[:, None]).sum(axis=1)[:, None]
+    reached: F32 = np.take_along_axis(np.take_along_axis(latency, order, axis=1), position, axis=1)
+    return reached[:, 0].astype(np.float64)
 
 
 def observe(features: F32, *, hour_index: I64, normalised: F64, mode: str) -> F32:
-    """(B, 283): 21 cells x 13 features, sin and cos of the coming interval's hour, mode one-hot, the last normalised objectives."""
+    """(B, 283): 21 cells x 13 features, sin and cos of the coming hour, mode one-hot, the last normalised objectives."""
     seen = np.zeros((len(features), OBSERVATION), dtype=np.float32)
     seen[:, :HOUR] = features.reshape(len(features), -1)
     angle = hour_index * (2.0 * np.pi / 96.0)
@@ -156,13 +156,14 @@ def covariates(observations: F32) -> F64:
 
 
 def _total(values: F32) -> F64:
-    return np.add.reduce(values, axis=1, dtype=np.float64)
+    found: F64 = np.add.reduce(values, axis=1, dtype=np.float64)
+    return found
 
 
 def cell_features(
     outcome: snapshot.Outcome, settings: snapshot.Settings, *, demand: F32, priority: Bool, lg_latency: F32
 ) -> F32:
-    """(B, C, 13), in the order of section 5: settings (4), load, users, efficiency, lg latency, satisfied, served, asleep, out, priority."""
+    """(B, C, 13): settings (4), load, users, efficiency, lg latency, satisfied, served, asleep, out, priority."""
     shape, bins = settings.power.shape, outcome.bins
     size = settings.power.size
 

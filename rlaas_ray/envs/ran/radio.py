@@ -1,7 +1,7 @@
 """Radio, scheduler, latency and power of one step, as arrays: antenna pattern, load coupling, alpha-fair airtime, EARTH watts.
 
-Called by dynamics, the tiny variant and the baselines. Pure; sums stay within one network, so a network gives the same bits alone and
-in a batch. Letters: B networks, C cells, U users; `bins` is network * C + cell of each user, flat.
+Called by dynamics, the tiny variant and the baselines. Pure; sums stay within one network, so a network gives the same bits
+alone and in a batch. Letters: B networks, C cells, U users; `bins` is network * C + cell of each user, flat.
 """
 
 from __future__ import annotations
@@ -61,30 +61,32 @@ def rate_mbps(sinr: A) -> A:
     efficiency *= BANDWIDTH_MHZ
     efficiency[sinr < LEAST_SINR] = 0.0
     np.maximum(efficiency, LEAST_RATE_MBPS, out=efficiency)
-    return efficiency
+    found: A = efficiency
+    return found
 
 
 def couple_load(others_mw: A, own_mw: A, *, demand: A, bins: I64, active: Bool, load: A, passes: int) -> Loading[A]:
     """Fixed point of load and interference. others_mw (B, C, U) without the serving cell (excluded before weighting by load)."""
     cells = active.size
     sinr, rate, cap = own_mw, own_mw, own_mw
-    wanted = np.zeros(cells)
+    wanted: F64 = np.zeros(cells)
     for _ in range(passes):
         interference = np.matmul(load[:, None, :], others_mw)[:, 0, :]
         interference += NOISE_MW
         sinr = own_mw / interference
         rate = rate_mbps(sinr)
         cap = np.minimum(demand / rate, 1.0)
-        wanted = np.bincount(bins, weights=cap.ravel(), minlength=cells)
+        wanted = np.bincount(bins, weights=cap.ravel(), minlength=cells).astype(np.float64, copy=False)
         load = np.where(active, np.clip(wanted, LEAST_LOAD, 1.0).reshape(active.shape), 0.0).astype(own_mw.dtype)
     return Loading(sinr=sinr, rate=rate, cap=cap, wanted=wanted.reshape(active.shape), load=load)
 
 
 def fair_airtime(rate: A, cap: A, *, bins: I64, wanted: F64, fairness: F64, passes: int = FAIR_PASSES) -> A:
-    """Demand-limited alpha-fair airtime, flat (n,): x = min(cap, nu w), w = r^((1 - alpha) / alpha). fairness (m,) is alpha of each bin.
+    """Demand-limited alpha-fair airtime, flat (n,): x = min(cap, nu w), w = r^((1 - alpha) / alpha). fairness (m,) is alpha.
 
-    Only overloaded cells need work. nu rises from 1 / sum w by nu <- max(nu, (1 - sum over saturated cap) / sum over others w): monotone,
-    finite and without a sort; when the saturated users stay the same, so does nu, hence stopping early changes no bit.
+    Only overloaded cells need work. nu rises from 1 / sum w by nu <- max(nu, (1 - sum over saturated cap) / sum over others
+    w): monotone, finite and without a sort; when the saturated users stay the same, so does nu, hence stopping early
+    changes no bit.
     """
     chosen = np.flatnonzero(wanted[bins] > 1.0)
     if not len(chosen):
@@ -117,7 +119,8 @@ def latency_s(rate: A, airtime: A, *, slack: A) -> A:
     share = np.minimum(airtime + slack, 1.0)
     share *= rate
     share += 1e-6
-    return np.minimum(FILE_MBIT / share, MAX_LATENCY_S)
+    found: A = np.minimum(FILE_MBIT / share, MAX_LATENCY_S)
+    return found
 
 
 def cell_power_w(power_dbm: A, load: A, *, asleep: Bool) -> A:
@@ -126,7 +129,8 @@ def cell_power_w(power_dbm: A, load: A, *, asleep: Bool) -> A:
     drawn *= SLOPE
     drawn += TRX_PER_CELL * IDLE_W
     drawn[asleep] = CELL_SLEEP_W
-    return drawn
+    found: A = drawn
+    return found
 
 
 def power_model(name: str) -> None:

@@ -1,6 +1,7 @@
-"""References of RanControl: they see the true users and demands, and set what they like without the action's ramps; plus the bound.
+"""References of RanControl: they see the true users and demands and set what they like, without ramps; plus the bound.
 
-Scored by scoring.py; the strongest is 100 on the card. They cannot serve: no live network knows its snapshot. Shapes as in snapshot.py.
+Scored by scoring.py; the strongest is 100 on the card. They cannot serve: no live network knows its snapshot. Shapes as in
+snapshot.py.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class Reference(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CoordinateAscent:
-    """One sweep over the cells each step: the best of 31 (power, tilt) for each cell in turn, the others fixed, on the present users.
+    """One sweep over the cells each step: the best of 31 (power, tilt) for each cell in turn, on the present users.
 
-    The operators' self-organising network at its best: no ramp, no measurement error, the mean demand of the coming interval known.
+    The operators' self-organising network at its best: no ramp, no measurement error, the mean demand of the coming
+    interval known.
     """
 
     params: dynamics.Params
@@ -63,7 +65,7 @@ class CoordinateAscent:
 
 @dataclass(frozen=True, slots=True)
 class GreedySleep:
-    """Hold's settings with cells put to sleep in increasing load, as long as coverage and satisfied stay within one point of all awake."""
+    """Hold's settings; cells sleep in increasing load while coverage and satisfied stay within one point of all awake."""
 
     params: dynamics.Params
     wake_at: float = 0.7

@@ -1,7 +1,8 @@
 """One quarter of an hour of the network: from settings, links and demand to rates, loads, latencies and watts.
 
-Called by dynamics at every step and by the references, which try other settings on the same snapshot. Changes nothing it is given.
-Shapes: B networks, C = 21 cells, U = 210 users, S = 7 sites; float32; users contiguous, so that a pass over cells is SIMD over users.
+Called by dynamics at every step and by the references, which try other settings on the same snapshot. Changes nothing it is
+given. Shapes: B networks, C = 21 cells, U = 210 users, S = 7 sites; float32; users contiguous, so that a pass over cells is
+SIMD over users.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlaas_ray.envs.ran import radio
-from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
+from rlaas_ray.specs.arrays import F32, F64, I64, Bool
 
 State = dict[str, Any]
 
@@ -26,7 +27,7 @@ _FIELD = 31  # the low five bits carry the cell
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Settings:
-    """What the operator sets, (B, C): power dBm, tilt degrees, fairness a (alpha = 4^a), CIO dB; active: neither asleep nor out."""
+    """What the operator sets, (B, C): power dBm, tilt degrees, fairness a (alpha = 4^a), CIO dB; active: on the air."""
 
     power: F32
     tilt: F32
@@ -37,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
-    """What happened. Users (B, U): cell, sinr, rate, served, latency, satisfied; cells (B, C): load, power_w; bins flat (B U,)."""
+    """What happened. Users (B, U): cell, sinr, rate, served, latency, satisfied; cells (B, C): load, power_w; bins (B U,)."""
 
     cell: I64
     sinr: F32
@@ -53,9 +54,9 @@ class Outcome:
 def evaluate(
     links: Mapping[str, Any], settings: Settings, *, demand: F32, load: F32, cell: I64, passes: int = 3
 ) -> Outcome:
-    """Attach users, couple loads, share airtime. links: gain (B, C, U) and theta (B, S, U); cell (B, U), -1 where a user is new."""
-    gain: F32 = links["gain"]  # type: ignore[assignment]
-    received = _received_dbm(gain, links["theta"], settings=settings)  # type: ignore[arg-type]
+    """Attach users, couple loads, share airtime. links: gain (B, C, U), theta (B, S, U); cell (B, U), -1: a new user."""
+    gain: F32 = links["gain"]
+    received = _received_dbm(gain, links["theta"], settings=settings)
     cell = _attach(received, cio=settings.cio, cell=cell)
     networks, cells, users = gain.shape
     offset = np.arange(networks)[:, None]
@@ -93,7 +94,7 @@ def _alpha(fairness: F32) -> F64:
 
 
 def _received_dbm(gain: F32, theta: F32, *, settings: Settings) -> F32:
-    networks, cells, users = gain.shape
+    networks, cells, _ = gain.shape
     sites = theta.shape[1]
     lost = theta[:, :, None, :] - settings.tilt.reshape(networks, sites, cells // sites, 1)
     lost *= lost
@@ -112,7 +113,7 @@ def _attach(received: F32, *, cio: F32, cell: I64) -> I64:
 
     One integer maximum instead of an argmax: the five low bits of the float hold 31 - cell, which orders to 0.001 dB.
     """
-    networks, cells, users = received.shape
+    _, cells, users = received.shape
     metric = received + (cio + np.float32(_LIFT_DB))[:, :, None]
     present = np.flatnonzero(cell.ravel() >= 0)
     network, user = np.divmod(present, users)
@@ -120,4 +121,5 @@ def _attach(received: F32, *, cio: F32, cell: I64) -> I64:
     key = metric.view(np.int32)
     key &= ~_FIELD
     key |= (_FIELD - np.arange(cells, dtype=np.int32))[None, :, None]
-    return _FIELD - (np.maximum.reduce(key, axis=1) & _FIELD).astype(np.int64)
+    found: I64 = _FIELD - (np.maximum.reduce(key, axis=1) & _FIELD).astype(np.int64)
+    return found

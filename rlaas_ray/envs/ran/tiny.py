@@ -1,7 +1,7 @@
 """The tiny network: one site, three sectors, twelve users, eight steps, no chance and no memory; small enough to enumerate.
 
-Called by env.py, by tests that ask an optimizer for the exact front, and by the tiny baselines. All 729 actions at all 8 steps are
-evaluated once in float64; a step is a lookup.
+Called by env.py, by tests that ask an optimizer for the exact front, and by the tiny baselines. All 729 actions at all 8
+steps are evaluated once in float64; a step is a lookup.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _P95 = 10  # floor(0.95 * 12) - 1 counts from 0: the 11th smallest
 
 
 class Tiny:
-    """The domain (vector.Domain): MultiDiscrete([9, 9, 9]), observation = step one-hot, offered load, start flag, last objectives."""
+    """The domain (vector.Domain): MultiDiscrete([9, 9, 9]); sees step one-hot, profile, start flag, last objectives."""
 
     reported = ("objectives", "normalised", "cost")
 
@@ -59,7 +59,7 @@ class Tiny:
         return {"step": step}, _observe(step, normalised=zero), info
 
     def step(
-        self, state: dict[str, Any], action: Array, streams: philox.Streams
+        self, state: dict[str, Any], action: Any, *, streams: philox.Streams
     ) -> tuple[dict[str, Any], Array, F64, F64, Bool, Bool, dict[str, Any]]:
         """A lookup; truncated after the eighth step."""
         raw, normalised, costs = table()

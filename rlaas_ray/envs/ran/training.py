@@ -1,13 +1,13 @@
 """The per-cell training view of RanControl: 21 cells share one small policy that proposes settings, rewarded by local deficits.
 
-Found through `registry.training_view("rlaas/RanControl-v1")`. Measured to learn (the flat form is not: +0.2 against +4 points over hold);
-never used when serving, where the program and the decoder below travel in the bundle as arrays.
+Found through `registry.training_view("rlaas/RanControl-v1")`. Measured to learn (the flat form is not: +0.2 against +4
+points over hold); never used when serving, where the program and the decoder below travel in the bundle as arrays.
 
-Reward of a cell = beta * C * reward of the network + (1 - beta) * local, with local = -C * sum over the cell and its six most coupled
-neighbours of
-    w1 * s * sum_u sigmoid((lg L_u - lg q) / 0.15) / U + w2 * (D - y) / offered + w3 * (E - 150) / (Emax - Esleep) + w4 * unsatisfied / U.
-q (p95) and s (its slope) are running means per hour of day: with the present step's q, 5 % exceed it by definition and the level of the
-latency becomes invisible.
+Reward of a cell = beta * C * reward of the network + (1 - beta) * local, with local = -C * sum over the cell and its six
+most coupled neighbours of
+    w1 * s * sum_u sigmoid((lg L_u - lg q) / 0.15) / U + w2 * (D - y) / offered + w3 * (E - 150) / (Emax - Esleep) + w4 *
+    unsatisfied / U. q (p95) and s (its slope) are running means per hour of day: with the present step's q, 5 % exceed it
+    by definition and the level of the latency becomes invisible.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class CellVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._tail = Tail()
         self._weights = params.weights
         self._neighbours = env.neighbours()
-        self._flat = np.zeros((num_envs, measures.OBSERVATION), np.float32)
+        self._flat: Any = np.zeros((num_envs, measures.OBSERVATION), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[F32, dict[str, Any]]:
         """New days in all networks; what the rewards know of latencies stays."""
@@ -167,7 +167,8 @@ class Tail:
         self._start(hour, lg_p95=tail[:, 1], slope=slope)
         deficits = self._deficits(info, hour=hour, weights=weights)
         self._learn(hour, lg_p95=tail[:, 1], slope=slope)
-        return -UNITS * (deficits + deficits[:, neighbours].sum(axis=2))
+        found: F64 = -UNITS * (deficits + deficits[:, neighbours].sum(axis=2))
+        return found
 
     def _deficits(self, info: Mapping[str, Any], *, hour: I64, weights: tuple[float, ...]) -> F64:
         demand, cell = info["demand"], info["attached"]
