@@ -282,6 +282,14 @@ def test_slow_answers_bet_once_the_champions_quantile_is_known() -> None:
     assert evidence.log_e_latency > 0.0
 
 
+def test_a_slow_challenger_does_not_move_what_counts_as_slow() -> None:
+    fold = sequential.Fold(CONFIG)
+    before = [f"p{i}" for i in range(100)]
+    fold.add(rows.decisions(before, epoch=4, latency_us=10_000), NO_REWARDS, now_us=0)
+    fold.add(canary(names_of(300), "c" * 300, share=0.5, latency_us=15_000), NO_REWARDS, now_us=0)
+    assert fold.evidence().slow_challenger == 300
+
+
 def test_shares_told_from_either_arm_are_one_stage() -> None:
     first = canary(names_of(20), "c" + "b" * 19, share=0.05)
     evidence = fold_once(first, rows.rewards(names_of(20), reward=0.5))
