@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import safetensors.numpy
 
-from rlaas_ray.errors import EngineFailed, InvalidInput, Refused, Tampered
+from rlaas_ray.errors import EngineFailed, InvalidInput, Refused, RlaasError, Tampered
 from rlaas_ray.policies import (
     archive,
     builtin,
@@ -147,8 +147,7 @@ def verify(path: Path) -> Manifest:
             _builtin(opened)
         else:
             for name in choice.UNASKED:
-                engine = choice.make(name, network=opened.net, model=opened.files[inspection.MODEL])
-                _check_golden(engine, name=name, opened=opened, rows=None)
+                _engine(name, opened=opened, rows=None)
             _certified(opened)
         return opened.manifest
 
@@ -167,12 +166,8 @@ def load(path: Path, *, engine: str | None = None, timer: Callable[[], float] = 
             expected=" or ".join(eligible),
             cure="Load without naming an engine.",
         )
-    names = [engine] if engine is not None else [name for name in choice.UNASKED if name in eligible]
-    engines = {
-        name: choice.make(name, network=opened.net, model=opened.files[inspection.MODEL]) for name in names if name
-    }
-    for name, candidate in engines.items():
-        _check_golden(candidate, name=name, opened=opened, rows=_CHECKED_AT_LOAD)
+    names = [engine] if engine else [name for name in choice.UNASKED if name in eligible]
+    engines = {name: _engine(name, opened=opened, rows=_CHECKED_AT_LOAD) for name in names}
     assert opened.golden is not None
     chosen = engine or choice.quickest(engines, observation=opened.golden[0][:1], timer=timer)
     return _loaded(opened, engine=engines[chosen], name=chosen)
@@ -196,12 +191,8 @@ def in_memory(contents: BundleContents) -> LoadedPolicy:
 
 
 def _check_contents(contents: BundleContents) -> None:
-    inspection.check_fit(
-        contents.head,
-        net=contents.net,
-        observation_space=contents.observation_space,
-        action=contents.action_space,
-    )
+    heads.check(contents.head, action_space=contents.action_space)
+    inspection.check_fit(contents.head, net=contents.net, observation_space=contents.observation_space)
     inspection.check_decoder(contents.decoder, head=contents.head, inputs=contents.net.inputs)
     rows = contents.observations
     if rows.dtype != np.float32 or rows.shape != (len(rows), contents.net.inputs) or len(rows) < GOLDEN_ROWS:
@@ -336,7 +327,7 @@ def _builtin(opened: inspection.Opened) -> builtin.Builtin:
     source = builtin.find(env, name, action_space=opened.action_space)
     builtin.check_version(entry.version, source=source)
     policy = builtin.build(source, parameters=entry.parameters)
-    if policy.head != opened.head or policy.head.action_size != spaces.action_size(opened.action_space):
+    if policy.head != opened.head:
         given, expected = policy.head.to_json(), str(opened.manifest.head)
         raise Refused(f"{entry.policy} has another head now", given=given, expected=expected, cure="Register it again.")
     return policy
@@ -350,21 +341,31 @@ def _certified(opened: inspection.Opened) -> tuple[str, ...]:
         raise Tampered("certificate.json is not one", given=str(error), expected="a certificate", cure=CURE) from None
     if not set(proof.engines) & set(choice.UNASKED):
         raise Refused(
-            "no engine of this bundle passed its certificate", given=proof.to_json()["pairs"], expected="numpy or onnx"
+            "no engine of this bundle passed its certificate",
+            given=proof.to_json()["pairs"],
+            expected="numpy or onnx",
+            cure=CURE,
         )
     return proof.engines
 
 
-def _check_golden(engine: Policy, *, name: str, opened: inspection.Opened, rows: int | None) -> None:
+def _engine(name: str, *, opened: inspection.Opened, rows: int | None) -> Policy:
+    """The engine, once the golden vectors (`rows` of them, None: all) came out of it."""
     assert opened.golden is not None
+    assert opened.net is not None
     observations, expected = opened.golden
     if rows is not None:
         chosen = np.linspace(0, len(observations) - 1, min(rows, len(observations))).astype(np.int64)
         observations, expected = observations[chosen], expected[chosen]
     try:
+        engine = choice.make(name, network=opened.net, model=opened.files[inspection.MODEL])
         given = engine.distribution(observations)
+    except RlaasError:
+        raise
     except Exception as error:  # noqa: BLE001 (onnxruntime's own exceptions share no base)
-        raise EngineFailed(f"engine {name} cannot run this bundle", given=str(error), cure=CURE) from None
+        raise EngineFailed(
+            f"engine {name} cannot run this bundle", given=str(error), expected="a graph that runs", cure=CURE
+        ) from None
     if not np.isfinite(given).all() or not certificate.close(given, expected=expected):
         raise Tampered(
             f"golden vectors do not come out of engine {name}",
@@ -372,3 +373,4 @@ def _check_golden(engine: Policy, *, name: str, opened: inspection.Opened, rows:
             expected=str(expected[0, :4].tolist()),
             cure=CURE,
         )
+    return engine

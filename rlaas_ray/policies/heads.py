@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium import spaces as gs
 
 from rlaas_ray.errors import InvalidInput, NotBuilt
+from rlaas_ray.policies import spaces
 from rlaas_ray.policies.spaces import Space
 from rlaas_ray.specs.arrays import F32, F64, I64, Bool
 
@@ -308,6 +309,23 @@ def for_action_space(space: Space) -> Head:
         expected="Discrete, MultiDiscrete or a Box of floats",
         cure="Wrap the env.",
     )
+
+
+def check(head: Head, *, action_space: Space) -> None:
+    """Every action that the head can propose is one of the space (after its decoder). Raises InvalidInput."""
+    match head, action_space:
+        case Categorical(), gs.Discrete():
+            fits = head.n == int(action_space.n)
+        case MultiCategorical(), gs.MultiDiscrete():
+            fits = list(head.nvec) == action_space.nvec.ravel().tolist()
+        case ((DiagonalGaussian() | UniformBox()), gs.Box()):
+            fits = head.action_size == math.prod(action_space.shape)
+        case Point(), _:
+            fits = head.entries == spaces.action_size(action_space)
+        case _:
+            fits = False
+    if not fits:
+        raise InvalidInput("head and action space", given=head.to_json(), expected=f"a head for {action_space}")
 
 
 def from_json(body: Mapping[str, Any]) -> Head:

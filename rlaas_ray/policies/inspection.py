@@ -68,18 +68,10 @@ def inspect(directory: Path) -> Opened:
         ) from None
 
 
-def check_fit(head: heads.Head, *, net: network.Network, observation_space: spaces.Space, action: spaces.Space) -> None:
-    """Sizes of spaces, network and head follow each other. Raises InvalidInput."""
-    given = {
-        "encoded observation": spaces.encoded_size(observation_space),
-        "head parameters": head.size,
-        "action entries": head.action_size,
-    }
-    wanted = {
-        "encoded observation": net.inputs,
-        "head parameters": net.outputs,
-        "action entries": spaces.action_size(action),
-    }
+def check_fit(head: heads.Head, *, net: network.Network, observation_space: spaces.Space) -> None:
+    """The network takes what the encoder gives and gives what the head takes. Raises InvalidInput."""
+    given = {"encoded observation": spaces.encoded_size(observation_space), "head parameters": head.size}
+    wanted = {"encoded observation": net.inputs, "head parameters": net.outputs}
     if given != wanted:
         raise InvalidInput("spaces, network and head have different sizes", given=given, expected=str(wanted))
 
@@ -168,6 +160,7 @@ def _parts(document: Manifest, *, files: Mapping[str, bytes]) -> Opened:
         given, expected = document.encoder.to_json(), str(encoder.to_json())
         raise Tampered("another encoder", given=given, expected=expected, cure=CURE)
     head = heads.from_json(document.head)
+    heads.check(head, action_space=action_space)
     tensors = _tensors(document, data=files[WEIGHTS]) if document.kind == "learned" else {}
     decoder = decoders.from_json(document.decoder, space=action_space, tensors=tensors)
     check_decoder(decoder, head=head, inputs=encoder.size)
@@ -177,7 +170,7 @@ def _parts(document: Manifest, *, files: Mapping[str, bytes]) -> Opened:
         expected_names = set(net.tensors()) | set(decoder.tensors())
         if set(tensors) != expected_names:
             raise _wrong_tensors(sorted(tensors), expected=sorted(expected_names))
-        check_fit(head, net=net, observation_space=observation_space, action=action_space)
+        check_fit(head, net=net, observation_space=observation_space)
         onnx_graph.check(files[MODEL], network=net)
         golden = _golden(files[GOLDEN], net=net)
     return Opened(

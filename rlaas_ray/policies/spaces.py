@@ -312,7 +312,7 @@ def to_json(space: Space) -> dict[str, Any]:
         case gs.MultiDiscrete():
             return {"type": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": space.start.tolist()}
         case gs.MultiBinary():
-            return {"type": "MultiBinary", "shape": list(space.shape)}
+            return {"type": "MultiBinary", "n": space.n if np.ndim(space.n) == 0 else list(space.shape)}
         case gs.Dict():
             return {"type": "Dict", "spaces": {key: to_json(space.spaces[key]) for key in sorted(space.spaces)}}
         case gs.Tuple():
@@ -344,8 +344,9 @@ def _from_json(body: Mapping[str, Any], *, depth: int) -> Space:
             nvec = np.asarray(body["nvec"], dtype=np.int64)
             if 0 < nvec.size <= _MAX_ENTRIES and nvec.sum() <= _MAX_ENTRIES:
                 return gs.MultiDiscrete(nvec, start=np.asarray(body["start"], dtype=np.int64))
-        case "MultiBinary" if keys == {"shape"}:
-            return gs.MultiBinary(_shape(body["shape"]))
+        case "MultiBinary" if keys == {"n"}:
+            n = body["n"]
+            return gs.MultiBinary(_shape([n])[0] if isinstance(n, int) else _shape(n))
         case "Dict" if keys == {"spaces"}:
             return gs.Dict({str(key): from_json(part, depth=depth + 1) for key, part in body["spaces"].items()})
         case "Tuple" if keys == {"spaces"}:
