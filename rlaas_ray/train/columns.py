@@ -127,6 +127,7 @@ def merge(left: Moments, right: Moments) -> Moments:
 
 NORMALISED_LIMIT = 10.0
 NORMALISED_EPSILON = 1e-8
+_CONSTANT = 1e-4  # of the mean: a standard deviation below it is rounding
 
 
 def normalise(observations: F32, *, mean: F32, scale: F32) -> F32:
@@ -138,5 +139,10 @@ def normalise(observations: F32, *, mean: F32, scale: F32) -> F32:
 
 
 def scale_of(seen: Moments) -> tuple[F32, F32]:
-    """(mean, scale) as float32, for `normalise` and for the bundle."""
-    return seen.mean.astype(np.float32), np.sqrt(seen.variance + NORMALISED_EPSILON).astype(np.float32)
+    """(mean, scale) as float32, for `normalise` and for the bundle. What never varies is only centred.
+
+    Divided by its own rounding noise, a constant would set engines apart that add in another order.
+    """
+    constant = seen.variance <= (_CONSTANT * np.abs(seen.mean)) ** 2 + _CONSTANT**3
+    scale = np.where(constant, 1.0, np.sqrt(seen.variance + NORMALISED_EPSILON))
+    return seen.mean.astype(np.float32), scale.astype(np.float32)

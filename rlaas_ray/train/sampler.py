@@ -110,7 +110,6 @@ class Sampler:
         groups = rows // self._worlds.units
         self._episode_return = np.zeros(groups)
         self._episode_length = np.zeros(groups, dtype=np.int64)
-        self._group_done: Bool = np.zeros(groups, dtype=np.bool_)
 
     def _collect(self, policy: network.Network) -> _Raw:
         steps, rows = self._sampling.steps, self._current.shape[0]
@@ -157,9 +156,9 @@ class Sampler:
     def _count(self, rewards: F64, *, valid: Bool, done: Bool, info: dict[str, Any], raw: _Raw) -> None:
         """True returns of whole envs: of each row, or of what the view says about its group of rows."""
         if self._worlds.units > 1:
+            # Behind a view whole envs start anew in the same step (envs/view.py): each reward belongs to an episode.
             rewards, done = info["env_reward"], info["env_done"]
-            valid = np.ones_like(done) if self._same_step else ~self._group_done
-            self._group_done = done
+            valid = np.ones_like(done)
         self._episode_return += np.where(valid, rewards, 0.0)
         self._episode_length += valid
         raw.steps += int(valid.sum())

@@ -1,0 +1,120 @@
+"""Env classes for training tests, importable by actors as `counting:Class` when this folder is on the path. Not a test."""
+
+import gymnasium
+import numpy as np
+
+
+class Counting(gymnasium.Env):
+    """Observation [t]; reward t + action; ends after 3 steps (terminated) or, with `length`, is truncated then."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, length: int = 3, truncate: bool = False) -> None:
+        self._length, self._truncate, self._t = length, truncate, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._t = 0
+        return np.array([0.0], dtype=np.float32), {}
+
+    def step(self, action):
+        self._t += 1
+        done = self._t >= self._length
+        observation = np.array([self._t], dtype=np.float32)
+        return observation, float(self._t), done and not self._truncate, done and self._truncate, {}
+
+
+class Remember(gymnasium.Env):
+    """Dict observation with a discrete part; the right answer is the colour, five times."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"colour": gymnasium.spaces.Discrete(3), "noise": gymnasium.spaces.Box(-5, 5, (2,), np.float32)}
+    )
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._left = 5
+        return self._look(), {}
+
+    def step(self, action):
+        reward = 1.0 if int(action) == self._colour else 0.0
+        self._left -= 1
+        return self._look(), reward, self._left == 0, False, {}
+
+    def _look(self):
+        self._colour = int(self.np_random.integers(3))
+        return {"colour": self._colour, "noise": self.np_random.normal(size=2).clip(-5, 5).astype(np.float32)}
+
+
+class Locks(gymnasium.Env):
+    """MultiDiscrete: each wheel has its own right number, shown scaled."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.MultiDiscrete([2, 3])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._left = 4
+        return self._look(), {}
+
+    def step(self, action):
+        reward = float(np.mean(np.asarray(action) == self._right))
+        self._left -= 1
+        return self._look(), reward, self._left == 0, False, {}
+
+    def _look(self):
+        self._right = np.array([self.np_random.integers(2), self.np_random.integers(3)])
+        return (self._right / np.array([1, 2])).astype(np.float32)
+
+
+class Reach(gymnasium.Env):
+    """Box: go to the target shown; bounded actions in odd units."""
+
+    observation_space = gymnasium.spaces.Box(-100, 100, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(np.float32(2.0), np.float32(6.0), (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._left = 8
+        return self._look(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(np.asarray(action)), action
+        reward = -abs(float(np.asarray(action)[0]) - self._target)
+        self._left -= 1
+        return self._look(), reward, False, self._left == 0, {}
+
+    def _look(self):
+        self._target = float(self.np_random.uniform(3, 5))
+        return np.array([self._target * 10, 50.0], dtype=np.float32)
+
+
+class Breaks(Counting):
+    """Raises at the given step of its life; `often`: at every such step, else once in a process."""
+
+    broken = False
+
+    def __init__(self, at: int = 1, often: bool = True) -> None:
+        super().__init__(length=4)
+        self._at, self._often, self._steps = at, often, 0
+
+    def step(self, action):
+        self._steps += 1
+        if self._steps == self._at and (self._often or not Breaks.broken) and self._armed():
+            Breaks.broken = True
+            msg = "the env's own words"
+            raise RuntimeError(msg)
+        return super().step(action)
+
+    def _armed(self) -> bool:
+        return True
+
+
+class Poison(Counting):
+    """An observation that is not a number."""
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return np.array([np.nan], dtype=np.float32), *rest

@@ -1,0 +1,80 @@
+"""Plans: the spec before the env's preset before the defaults; budgets; what is refused."""
+
+import gymnasium
+import pytest
+
+from rlaas_ray import errors
+from rlaas_ray.specs.train import Network, TrainSpec
+from rlaas_ray.train import ledger, presets
+
+DISCRETE = gymnasium.spaces.Discrete(2)
+BOX = gymnasium.spaces.Box(-1, 1, (2,))
+PRESET = {"gamma": 0.5, "time_limit_cpu_s": 45.0, "num_envs_per_runner": 64, "batch_size": 1024, "share": 0.5}
+
+
+def test_the_specs_own_fields_win_over_the_preset_and_the_preset_over_defaults() -> None:
+    plan = presets.resolve(TrainSpec(env="x", gamma=0.7, num_env_runners=0), action_space=BOX, preset=PRESET)
+    assert plan.gamma == 0.7
+    assert plan.share == 0.5
+    assert plan.clip == 0.2
+    assert (plan.envs, plan.steps, plan.batch) == (64, 16, 1024)
+
+
+def test_the_batch_is_the_same_whatever_the_number_of_runners() -> None:
+    for runners in (0, 1, 2, 4):
+        plan = presets.resolve(TrainSpec(env="x", num_env_runners=runners), action_space=DISCRETE)
+        assert plan.batch == 1024
+
+
+def test_a_budget_that_is_named_replaces_the_presets() -> None:
+    assert presets.resolve(TrainSpec(env="x"), action_space=BOX, preset=PRESET).time_limit_cpu_s == 45.0
+    assert presets.resolve(TrainSpec(env="x"), action_space=BOX, preset=PRESET).total_timesteps is None
+    named = presets.resolve(TrainSpec(env="x", total_timesteps=5), action_space=BOX, preset=PRESET)
+    assert (named.total_timesteps, named.time_limit_cpu_s) == (5, None)
+    assert presets.resolve(TrainSpec(env="x"), action_space=DISCRETE).total_timesteps == 100_000
+
+
+def test_the_learning_rate_falls_linearly_with_the_budget_used() -> None:
+    spec = TrainSpec(env="x", learning_rate=1e-3, learning_rate_final=2e-4, total_timesteps=1000)
+    plan = presets.resolve(spec, action_space=DISCRETE)
+    book = ledger.new(1)
+    rates = []
+    for steps in (0, 500, 1000, 2000):
+        book.steps = steps
+        rates.append(ledger.learning_rate(book, plan=plan))
+    assert rates == pytest.approx([1e-3, 6e-4, 2e-4, 2e-4])
+
+
+def test_a_learning_rate_that_ends_at_zero_is_taken_as_said() -> None:
+    plan = presets.resolve(TrainSpec(env="x", learning_rate_final=0.0), action_space=DISCRETE)
+    assert plan.learning_rate_final == 0.0
+
+
+def test_networks_are_taken_whole() -> None:
+    spec = TrainSpec(env="x", network=Network(hidden=(8,), activation="relu"))
+    plan = presets.resolve(spec, action_space=DISCRETE)
+    assert (plan.hidden, plan.activation) == ((8,), "relu")
+
+
+def test_the_stock_path_is_said_not_to_be_built() -> None:
+    with pytest.raises(errors.NotBuilt, match="fast: off") as caught:
+        presets.resolve(TrainSpec(env="x", fast="off"), action_space=DISCRETE)
+    assert caught.value.cure
+
+
+def test_a_preset_with_an_unknown_field_is_refused_by_name() -> None:
+    with pytest.raises(errors.InvalidInput, match="gama"):
+        presets.resolve(TrainSpec(env="x"), action_space=DISCRETE, preset={"gama": 0.5})
+
+
+def test_the_return_asked_for_counts_only_over_a_hundred_episodes() -> None:
+    plan = presets.resolve(TrainSpec(env="x", stop_at_return=10), action_space=DISCRETE)
+    book = ledger.new(1)
+    assert book.episode_return_mean is None
+    book.recent.extend([20.0] * 99)
+    assert not ledger.finished(book, plan=plan)
+    book.recent.append(20.0)
+    assert ledger.finished(book, plan=plan)
+    book.recent.extend([0.0] * 51)
+    assert book.episode_return_mean == pytest.approx(9.8)
+    assert not ledger.finished(book, plan=plan)
