@@ -18,7 +18,6 @@ import click
 
 from rlaas_ray import settings
 from rlaas_ray.cli import output, runtime
-from rlaas_ray.errors import RlaasError
 from rlaas_ray.jobs import processes
 from rlaas_ray.specs import runtime as document
 from rlaas_ray.specs.runtime import Process, Runtime
@@ -116,8 +115,8 @@ def _stop_jobs(found: Runtime) -> None:
             while going and time.monotonic() < until:
                 settings.SystemClock().sleep(0.3)
                 going = client.runs.list(limit=None, state="running") + client.runs.list(limit=None, state="stopping")
-    except RlaasError as error:
-        output.say(f"runs could not be stopped in order: {error.detail}")
+    except Exception as error:  # noqa: BLE001 - an API that is ill must not keep the rest from being ended
+        output.say(f"runs could not be stopped in order: {type(error).__name__} {error}")
 
 
 def _shut_serve(found: Runtime) -> None:

@@ -57,6 +57,12 @@ class Table(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # before click sees it and calls it a failure
+            _seen_enough()
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -85,9 +91,14 @@ def main() -> NoReturn:
     sys.path.append(os.getcwd())  # noqa: PTH109 - pathlib would be one more import
     try:
         sys.exit(_run(sys.argv[1:]))
-    except BrokenPipeError:  # `| head`: whoever read has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except BrokenPipeError:
+        _seen_enough()
+
+
+def _seen_enough() -> NoReturn:
+    """`| head`: whoever read has seen enough, and that is no fault."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def _run(arguments: list[str]) -> int:

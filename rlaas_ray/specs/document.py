@@ -60,7 +60,8 @@ def from_validation(error: pydantic.ValidationError, *, kind: type[pydantic.Base
             cure=nearest(name, known),
             pointer=pointer,
         )
-    where = f"field {name!r} of {kind.__name__}" if name else kind.__name__
+    path = ".".join(str(part) for part in fault["loc"])
+    where = f"field {path!r} of {kind.__name__}" if path else kind.__name__
     given = None if fault["type"] == "missing" else fault.get("input")
     cure = "Add it." if fault["type"] == "missing" else "Correct the value."
     return InvalidInput(where, given=given, expected=fault["msg"], cure=cure, pointer=pointer)
