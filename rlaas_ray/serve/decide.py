@@ -190,28 +190,48 @@ class Decider:
 
     def _attempt(
         self, endpoint: EndpointState, *, arm: Arm, encoded: F32, mask: Bool | None, now_s: float
-    ) -> tuple[np.ndarray, Any]:
+    ) -> tuple[Bool, Drawn | None]:
         """Which rows (n,) have finite numbers, and what was drawn; None when the arm is ejected or raised."""
         nothing = np.zeros(len(encoded), dtype=np.bool_)
         breaker = endpoint.breaker(arm)
         if breaker.is_open(now_s) and endpoint.stand_in(arm) is not None:
             return nothing, None
-        try:
-            drawn = endpoint.policy(arm).decide(encoded, rng=self._rng, mask=mask)
-            good = (
-                np.isfinite(drawn.action).all(axis=1)
-                & np.isfinite(drawn.action_proposed).all(axis=1)
-                & np.isfinite(drawn.propensity)
-            )
-        except Exception:  # a policy is a stranger's code: whatever it raises, the unit is answered by another arm
-            _logger.exception("arm %s of %s failed", arm.name, endpoint.table.endpoint)
-            good, drawn = nothing, None
-        if good.all():
+        policy = endpoint.policy(arm)
+        drawn, error = self._drawn(policy, encoded=encoded, mask=mask)
+        if drawn is None and len(encoded) > 1:
+            # One odd observation must not take the others of its turn along.
+            drawn, error = self._one_by_one(policy, encoded=encoded, mask=mask)
+        good = nothing if drawn is None else _finite(drawn)
+        if error is not None:
+            _logger.error("arm %s of %s failed", arm.name, endpoint.table.endpoint, exc_info=error)
+        if good.any():
             breaker.worked()
         elif breaker.failed(self._clock.monotonic_s()):
             self._metrics.ejections.labels(endpoint.table.endpoint, arm.name).inc()
             _logger.error("arm %s of %s is ejected after repeated failures", arm.name, endpoint.table.endpoint)
         return good, drawn
+
+    def _drawn(
+        self, policy: ServingPolicy, *, encoded: F32, mask: Bool | None
+    ) -> tuple[Drawn | None, Exception | None]:
+        try:
+            return policy.decide(encoded, rng=self._rng, mask=mask), None
+        except Exception as error:  # noqa: BLE001 (a policy is a stranger's code: its unit is answered all the same)
+            return None, error
+
+    def _one_by_one(
+        self, policy: ServingPolicy, *, encoded: F32, mask: Bool | None
+    ) -> tuple[Drawn | None, Exception | None]:
+        """Each row by itself; rows that fail are NaN. None when all do."""
+        rows: list[Drawn | None] = []
+        last: Exception | None = None
+        for i in range(len(encoded)):
+            drawn, error = self._drawn(
+                policy, encoded=encoded[i : i + 1], mask=None if mask is None else mask[i : i + 1]
+            )
+            rows.append(drawn)
+            last = error or last
+        return _stacked(rows), last
 
     def _stand_in(
         self,
@@ -265,6 +285,39 @@ class Decider:
                 self._metrics.fallbacks.labels(name, d.assigned.arm.name, d.fallback).inc()
         for arm, count in arms.items():
             self._metrics.decisions.labels(name, arm).inc(count)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Stacked:
+    """Rows that were drawn one by one, as one batch."""
+
+    action_proposed: F64
+    action: F64
+    propensity: F64
+    probabilities: F64 | None
+
+
+def _stacked(rows: list[Drawn | None]) -> Drawn | None:
+    fine = next((row for row in rows if row is not None), None)
+    if fine is None:
+        return None
+
+    def column(name: str) -> F64:
+        like = np.full_like(getattr(fine, name), np.nan)
+        return np.concatenate([like if row is None else getattr(row, name) for row in rows])
+
+    return _Stacked(
+        action_proposed=column("action_proposed"),
+        action=column("action"),
+        propensity=column("propensity"),
+        probabilities=None if fine.probabilities is None else column("probabilities"),
+    )
+
+
+def _finite(drawn: Drawn) -> Bool:
+    """Rows (n,) whose action and propensity are numbers."""
+    proposed, action = np.isfinite(drawn.action_proposed).all(axis=1), np.isfinite(drawn.action).all(axis=1)
+    return np.asarray(proposed & action & np.isfinite(drawn.propensity), dtype=np.bool_)
 
 
 def _masks(asks: Sequence[Ask]) -> Bool | None:

@@ -41,7 +41,7 @@ class _Stream:
 
 
 class DecisionWriter:
-    """The log of one process. `write` is the system call; a test hands in one that fails."""
+    """The log of one process; `dropped` rows were not taken. `write` is the system call; a test hands in one that fails."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class DecisionWriter:
         self._sequence = 0
         self._streams: dict[tuple[schema.Kind, str], _Stream] = {}
         self._failing: set[str] = set()
+        self.dropped = 0
         self._syncer = _Syncer(sync=sync, metrics=metrics)
 
     def append(self, kind: schema.Kind, *, endpoint: str, columns: Mapping[str, Any], form: pa.Schema) -> bool:
@@ -135,6 +136,7 @@ class DecisionWriter:
 
     def _failed(self, key: tuple[schema.Kind, str], *, error: OSError, rows: int) -> None:
         kind, endpoint = key
+        self.dropped += rows
         self._metrics.log_dropped.labels(endpoint, kind).inc(rows)
         if endpoint not in self._failing:
             self._failing.add(endpoint)
