@@ -9,6 +9,7 @@ problem document. Called everywhere; imports nothing.
         UnknownField                    2   422   a key that no document of this kind has
         BadObservation                  2   422   shape, dtype or range of an observation
         TooLarge                        2   413   body, batch or file over its limit
+        IdempotencyMismatch             2   422   the Idempotency-Key was used with another body
       NotFound                          2   404   no such endpoint, version, run, env, decision
       MethodNotAllowed                  2   405
       MediaType                         2   415
@@ -110,6 +111,10 @@ class BadObservation(InvalidInput):
 
 class TooLarge(InvalidInput):
     status, slug = 413, "too-large"
+
+
+class IdempotencyMismatch(InvalidInput):
+    slug = "idempotency-mismatch"
 
 
 class NotFound(RlaasError):

@@ -19,12 +19,13 @@ from rlaas_ray.control.records import Records
 from rlaas_ray.control.rollouts import Rollouts
 from rlaas_ray.control.runs import Runs
 from rlaas_ray.specs.seams import Clock
+from rlaas_ray.store import outbox, runs
 from rlaas_ray.store.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """`environments()` and `environment(id)` describe envs; `cursor_key` signs page cursors; `status()` is for `/health`."""
+    """`environments()` describes the envs, `check_env` raises NotFound for an id that nobody has; `cursor_key` signs cursors."""
 
     database: Database
     clock: Clock
@@ -39,7 +40,17 @@ class Application:
     loop: Loop
     cursor_key: bytes
     environments: Callable[[], Sequence[Mapping[str, Any]]]
-    status: Callable[[], Mapping[str, Any]]
+    check_env: Callable[[str], None]
+
+    def counts(self) -> list[tuple[str, str, dict[str, float]]]:
+        """What a scrape shows: (name, words, label -> value)."""
+        with self.database.read() as tx:
+            return [
+                ("rlaas_runs", "Runs by state", dict(runs.counts(tx))),
+                ("rlaas_outbox", "Promised acts by state", dict(outbox.counts(tx))),
+                ("rlaas_controller_faults", "Steps of the controller loop that failed", dict(self.loop.faults)),
+                ("rlaas_controller_acts", "1 where this process holds the lease", {"lease": float(self.loop.acts)}),
+            ]
 
     def close(self) -> None:
         """Give files and connections back."""

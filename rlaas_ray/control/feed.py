@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlaas_ray.control.actor import Actor
 from rlaas_ray.control.bell import Bell
 from rlaas_ray.specs.seams import Clock
 from rlaas_ray.store import endpoints, keys, registry
@@ -41,19 +40,20 @@ class Feed:
         self._pepper_path = pepper_path
         self._lock = threading.Lock()
         self._listeners: dict[str, Listener] = {}
+        self._told: dict[str, str] = {}  # listener -> the keys it was told last
         self.bell = Bell()
 
-    def news(self, pool: str, *, after_epoch: int, keys_seen: str | None, actor: Actor) -> dict[str, Any] | None:
-        """Tables beyond `after_epoch` with all they need; None when neither tables nor keys have changed."""
-        actor.must_be(f"pool:{pool}")
+    def news(self, pool: str, *, after_epoch: int, listener: str) -> dict[str, Any] | None:
+        """Tables beyond `after_epoch` with all they need; None when this listener has been told tables and keys already."""
         with self._database.read() as tx:
             tables = endpoints.newest(tx, pool=pool, after_epoch=after_epoch)
             living = keys.living(tx, roles=_DECIDERS, now_us=self._clock.now_us())
             mark = ",".join(key.id for key in living)
-            if not tables and mark == keys_seen:
+            if not tables and self._told.get(listener) == mark:
                 return None
             digests = sorted({arm.digest for table in tables if not table.deleted for arm in table.arms})
             bundles = registry.uris(tx, digests)
+        self._told[listener] = mark
         return {
             "epoch": max((table.epoch for table in tables), default=after_epoch),
             "tables": [table.to_json() for table in tables],
@@ -61,11 +61,6 @@ class Feed:
             "keys": [{"prefix": key.prefix, "hash": key.hash, "roles": list(key.roles)} for key in living],
             "pepper_path": str(self._pepper_path),
         }
-
-    def keys_mark(self) -> str:
-        """A text that changes when the keys that may decide do."""
-        with self._database.read() as tx:
-            return ",".join(key.id for key in keys.living(tx, roles=_DECIDERS, now_us=self._clock.now_us()))
 
     def hear(self, pool: str, *, address: str, pid: int | None, epoch: int) -> None:
         """A listener asked: it lives, and runs tables up to `epoch`."""
@@ -77,6 +72,7 @@ class Feed:
         """A listener refused a connection."""
         with self._lock:
             self._listeners.pop(address, None)
+            self._told.pop(address, None)
 
     def listeners(self, pool: str) -> list[Listener]:
         """Who listens for a pool, the newest heard first."""

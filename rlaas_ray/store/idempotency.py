@@ -12,15 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rlaas_ray.errors import InvalidInput
+from rlaas_ray.errors import IdempotencyMismatch
 from rlaas_ray.store.database import Connection, from_text, to_text
 from rlaas_ray.store.tables import idempotency
-
-
-class IdempotencyMismatch(InvalidInput):
-    """The key was used for another request."""
-
-    slug = "idempotency-mismatch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

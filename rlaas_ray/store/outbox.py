@@ -79,10 +79,10 @@ def failed(tx: Connection, act: Act, *, error: str, now_us: int, give_up: bool) 
     tx.execute(outbox.update().where(outbox.c.id == act.id).values(**values, state="failed" if give_up else "waiting"))
 
 
-def counts(tx: Connection) -> dict[str, int]:
+def counts(tx: Connection) -> dict[str, float]:
     """State -> how many."""
     query = sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)
-    return {state: int(count) for state, count in tx.execute(query)}
+    return {state: float(count) for state, count in tx.execute(query)}
 
 
 def forget(tx: Connection, *, before_us: int, limit: int) -> int:

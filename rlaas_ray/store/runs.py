@@ -150,6 +150,12 @@ def events(tx: Connection, run_id: str, *, after: int, limit: int) -> list[RunEv
     ]
 
 
+def counts(tx: Connection) -> dict[str, float]:
+    """State -> how many."""
+    query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
+    return {state: float(count) for state, count in tx.execute(query)}
+
+
 def forget_events(tx: Connection, *, ended_before_us: int, limit: int) -> int:
     """Retention: events of runs that ended long ago, but their first, last and state changes."""
     old = sa.select(runs.c.id).where(runs.c.ended_us < ended_before_us)
