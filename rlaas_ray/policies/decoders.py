@@ -8,7 +8,6 @@ Called by `loaded.py` after each draw, by training to step the env the same way,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -55,15 +54,14 @@ class Indices:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Unsquash:
-    """Box: [-1, 1] -> [low, high] and clipped, as RLlib's `normalize_actions` does where every bound is finite; else a clip."""
+    """Box with finite bounds: [-1, 1] -> [low, high] and clipped, as RLlib's `normalize_actions` does."""
 
     low: F64  # (a,)
     high: F64  # (a,)
 
     def decode(self, proposed: F64, *, observations: F32) -> F64:
-        if self._bounded():
-            proposed = self.low + (proposed + 1.0) * (self.high - self.low) / 2.0
-        return np.minimum(np.maximum(proposed, self.low), self.high)
+        action = self.low + (proposed + 1.0) * ((self.high - self.low) * 0.5)
+        return np.minimum(np.maximum(action, self.low), self.high)
 
     def to_json(self) -> dict[str, Any]:
         return {"type": "unsquash"}
@@ -71,13 +69,10 @@ class Unsquash:
     def tensors(self) -> dict[str, Array]:
         return {}
 
-    def _bounded(self) -> bool:
-        return math.isfinite(self.low.min()) and math.isfinite(self.high.max())
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Clip:
-    """Box whose head already speaks the env's units (built-in policies): clipped to the bounds."""
+    """Box whose head speaks the env's units (a built-in policy; a Box with an infinite bound): clipped to the bounds."""
 
     low: F64  # (a,)
     high: F64  # (a,)
@@ -132,9 +127,9 @@ class TargetDelta:
 
 def for_action_space(space: Space) -> Decoder:
     """The decoder of a learned policy for this action space."""
-    if isinstance(space, gs.Box):
+    if isinstance(space, gs.Box) and space.is_bounded("both"):
         return Unsquash(low=_flat(space.low), high=_flat(space.high))
-    return _indices(space)
+    return direct(space)
 
 
 def direct(space: Space) -> Decoder:
@@ -150,7 +145,7 @@ def from_json(body: Mapping[str, Any], *, space: Space, tensors: Mapping[str, Ar
     match kind:
         case "indices" if not isinstance(space, gs.Box):
             return _indices(space)
-        case "unsquash" if isinstance(space, gs.Box):
+        case "unsquash" if isinstance(space, gs.Box) and space.is_bounded("both"):
             return Unsquash(low=_flat(space.low), high=_flat(space.high))
         case "clip" if isinstance(space, gs.Box):
             return Clip(low=_flat(space.low), high=_flat(space.high))

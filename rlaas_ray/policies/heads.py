@@ -9,6 +9,7 @@ category, the network's own units for a Gaussian. Never holds weights or a gener
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Categorical:
     def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
         p = _softmax(params)
         index = _inverse_cdf(p, u=rng.random(len(p)))
-        return Draw(proposed=index[:, None].astype(np.float64), propensity=p[np.arange(len(p)), index], probabilities=p)
+        return Draw(proposed=index[:, None].astype(np.float64), propensity=_at(p, index), probabilities=p)
 
     def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
         return self.draw(params, rng=rng).proposed
@@ -100,7 +101,7 @@ class Categorical:
         return np.asarray(params.argmax(axis=1)[:, None], dtype=np.float64)
 
     def log_prob(self, params: F32, proposed: F64) -> F64:
-        return _log_softmax(params)[np.arange(len(params)), proposed[:, 0].astype(np.int64)]
+        return _at(_log_softmax(params), proposed[:, 0].astype(np.int64))
 
     def probabilities(self, params: F32) -> F64:
         return _softmax(params)
@@ -126,13 +127,12 @@ class MultiCategorical:
     def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
         u = rng.random((len(params), len(self.nvec)))
         blocks = [_softmax(block) for block in self._blocks(params)]
-        index = np.stack([_inverse_cdf(p, u=u[:, i]) for i, p in enumerate(blocks)], axis=1)
-        chosen = [np.take_along_axis(p, index[:, i : i + 1], axis=1)[:, 0] for i, p in enumerate(blocks)]
-        return Draw(
-            proposed=index.astype(np.float64),
-            propensity=np.prod(chosen, axis=0),
-            probabilities=np.concatenate(blocks, axis=1),
-        )
+        proposed, propensity = np.empty(u.shape), np.ones(len(params))
+        for i, p in enumerate(blocks):
+            index = _inverse_cdf(p, u=u[:, i])
+            proposed[:, i] = index
+            propensity *= _at(p, index)
+        return Draw(proposed=proposed, propensity=propensity, probabilities=np.concatenate(blocks, axis=1))
 
     def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
         return self.draw(params, rng=rng).proposed
@@ -142,10 +142,7 @@ class MultiCategorical:
 
     def log_prob(self, params: F32, proposed: F64) -> F64:
         index = proposed.astype(np.int64)
-        terms = [
-            np.take_along_axis(_log_softmax(block), index[:, i : i + 1], axis=1)[:, 0]
-            for i, block in enumerate(self._blocks(params))
-        ]
+        terms = [_at(_log_softmax(block), index[:, i]) for i, block in enumerate(self._blocks(params))]
         return np.asarray(np.sum(terms, axis=0), dtype=np.float64)
 
     def probabilities(self, params: F32) -> F64:
@@ -155,7 +152,8 @@ class MultiCategorical:
         return {"type": "multi_categorical", "nvec": list(self.nvec)}
 
     def _blocks(self, params: F32) -> list[F32]:
-        return np.split(params, np.cumsum(self.nvec)[:-1], axis=1)
+        ends = itertools.accumulate(self.nvec)
+        return [params[:, end - n : end] for n, end in zip(self.nvec, ends, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -374,11 +372,17 @@ def _log_softmax(logits: F32) -> F64:
 
 
 def _inverse_cdf(p: F64, *, u: F64) -> I64:
-    """First index whose cumulated probability exceeds u (n,): an index of probability 0 is never taken, not even at the ends."""
+    """First index whose cumulated probability exceeds u (n,) < 1: an index of probability 0 is never taken, not at an end either.
+
+    u * total is below total for every double u <= 1 - 2**-53: the product falls short by half a unit in the last place or more.
+    """
     cdf = p.cumsum(axis=1)
-    total = cdf[:, -1]
-    target = np.minimum(u * total, np.nextafter(total, 0.0))
-    return np.asarray((cdf <= target[:, None]).sum(axis=1), dtype=np.int64)
+    return np.asarray((cdf <= (u * cdf[:, -1])[:, None]).sum(axis=1), dtype=np.int64)
+
+
+def _at(p: F64, index: I64) -> F64:
+    """Entry index[i] of row i: (n,)."""
+    return np.asarray(p[np.arange(len(p)), index], dtype=np.float64)
 
 
 def _one_hot(head: Head, mode: F64) -> F64 | None:
@@ -388,7 +392,9 @@ def _one_hot(head: Head, mode: F64) -> F64 | None:
         sizes = head.nvec
     else:
         return None
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     out = np.zeros((len(mode), sum(sizes)))
-    np.put_along_axis(out, (mode + offsets).astype(np.int64), 1.0, axis=1)
+    rows, index, start = np.arange(len(mode)), mode.astype(np.int64), 0
+    for i, size in enumerate(sizes):
+        out[rows, start + index[:, i]] = 1.0
+        start += size
     return out

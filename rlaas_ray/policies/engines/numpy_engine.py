@@ -26,7 +26,7 @@ class NumpyEngine:
         ]
         self._view = network.view
         self._normaliser = network.normaliser
-        self._log_std = network.log_std
+        self._log_std = None if network.log_std is None else np.tile(network.log_std, network.units)
         self._parts = network.parts
 
     def distribution(self, observations: F32) -> F32:
@@ -48,12 +48,13 @@ class NumpyEngine:
 
     def _assembled(self, x: F32, *, n: int) -> F32:
         """Rows of units -> rows of observations, block by block."""
-        blocks = np.split(x, self._parts, axis=1) if self._log_std is None and self._parts > 1 else [x]
-        out = [np.ascontiguousarray(block).reshape(n, -1) for block in blocks]
         if self._log_std is not None:
-            units = len(x) // max(n, 1)
-            out.append(np.broadcast_to(np.tile(self._log_std, units), (n, units * len(self._log_std))))
-        return np.concatenate(out, axis=1)
+            out = np.empty((n, 2 * len(self._log_std)), dtype=np.float32)
+            out[:, : len(self._log_std)] = x.reshape(n, -1)
+            out[:, len(self._log_std) :] = self._log_std
+            return out
+        blocks = np.split(x, self._parts, axis=1)
+        return np.concatenate([block.reshape(n, -1) for block in blocks], axis=1)
 
 
 def _tanh(x: F32) -> F32:

@@ -84,6 +84,7 @@ def test_a_decoder_survives_its_manifest():
         ({"type": "magic"}, gs.Box(-1, 1, (2,))),
         ({"type": "unsquash"}, gs.Discrete(2)),
         ({"type": "indices"}, gs.Box(-1, 1, (2,))),
+        ({"type": "unsquash"}, gs.Box(-np.inf, 1, (2,))),
         ({"type": "target_delta"}, gs.Box(-1, 1, (2,))),
         ({"type": "clip", "low": 3}, gs.Box(-1, 1, (2,))),
     ],
