@@ -58,10 +58,9 @@ def fast(where: Path) -> Iterator[RLaaSClient]:
     with child([*command, "--port", str(port)], where=where, name="api") as process:
         log = where / "log" / "api.log"
         await_true(lambda: runtime.healthy(port), process=process, log=log, limit_s=API_S, clock=clock)
-        client = RLaaSClient(url, api_key=server.admin_key(where), timeout_s=60.0)
-        pool_key = client.keys.create(roles=["pool"], note="quickstart's listener")["secret"]
-        with standalone.start(home=where, api=url, key=pool_key):
-            yield client
+        key = server.admin_key(where)
+        with standalone.start(home=where, api=url, key=key):
+            yield RLaaSClient(url, api_key=key, timeout_s=60.0)
 
 
 def environment(where: Path) -> dict[str, str]:

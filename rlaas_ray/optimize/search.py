@@ -23,9 +23,9 @@ from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.seams import Clock
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Generation:
-    """What a search reports after each generation."""
+    """What a search reports after each generation; `values` (front_size, m) are the points so far, in natural units."""
 
     number: int
     of: int
@@ -34,6 +34,7 @@ class Generation:
     hypervolume: float
     elapsed_s: float
     eta_s: float
+    values: F64
 
 
 Progress = Callable[[Generation], None]
@@ -103,6 +104,7 @@ def search(
                     hypervolume=trace[-1],
                     elapsed_s=elapsed_s,
                     eta_s=elapsed_s / len(trace) * (generations - len(trace)),
+                    values=archive.f * subject.sign,
                 )
             )
     anchors = _with_anchors(archive, subject=subject)

@@ -91,6 +91,7 @@ def test_every_generation_is_reported_and_the_hypervolume_never_falls() -> None:
     assert [g.number for g in seen] == list(range(1, 31))
     assert [g.hypervolume for g in seen] == result.trace.tolist()
     assert (np.diff(result.trace) >= -1e-12).all()
+    assert seen[-1].values.tolist() == result.values.tolist()
 
 
 def test_a_stop_ends_after_the_generation_and_the_front_is_valid() -> None:
