@@ -17,6 +17,8 @@ import pytest
 import safetensors.numpy
 import zstandard
 from gymnasium import spaces as gs
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from rlaas_ray.errors import EngineFailed, Refused, Tampered, TooLarge
@@ -352,7 +354,7 @@ def long_name(name: str) -> tarfile.TarInfo:
         (member("more.txt"), "a file that no manifest names"),
         (member("state.pkl"), "a pickle"),
     ],
-    ids=str,
+    ids=["up", "absolute", "folder in name", "symlink", "hard link", "folder", "device", "twice", "foreign", "pickle"],
 )
 def test_an_archive_with_a_trick_in_it_is_refused_and_leaves_nothing(written, tmp_path, extra, message):
     members = [(member(name), data) for name, data in sorted(written.items())]
@@ -401,3 +403,21 @@ def test_tampering_shows_through_an_archive_too(folder, tmp_path):
     bundle.pack(folder, tmp_path / "b.tar.zst")
     with pytest.raises(Tampered, match="golden vectors"):
         bundle.verify(tmp_path / "b.tar.zst")
+
+
+@given(
+    name=st.sampled_from(sorted(inspection.LIMITS.keys() - {"evaluation.json"})),
+    where=st.floats(0, 1),
+    bit=st.integers(0, 7),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_single_bit_can_be_changed(written, tmp_path_factory, name, where, bit):
+    path = tmp_path_factory.mktemp("flip") / "b"
+    path.mkdir()
+    for file, data in written.items():
+        changed = bytearray(data)
+        if file == name:
+            changed[int(where * (len(data) - 1))] ^= 1 << bit
+        (path / file).write_bytes(changed)
+    with pytest.raises(Refused):
+        bundle.verify(path)
