@@ -3,8 +3,8 @@
     python -m benchmarks.training cartpole [--seeds 5]      steps per CPU second, steps to 475
     python -m benchmarks.training ran [--seeds 3] [--modes normal,energy_saving] [--cpu-s 45]
 
-CPU seconds, one thread, one process (num_env_runners: 0), so that other work on the machine changes nothing. Prints one JSON line a run
-and a summary; exits 1 when a bar is missed.
+CPU seconds, one thread, one process (num_env_runners: 0), so that other work on the machine changes little. Prints one JSON
+line a run and a summary; exits 1 when a bar is missed.
 """
 
 from __future__ import annotations

@@ -163,6 +163,7 @@ def _resume(run: _Run, *, trainer: Trainer, attempt: int, checkpoint: str | None
 def _iterate(run: _Run, *, trainer: Trainer) -> None:
     run.started_s = reported_s = saved_s = run.clock.monotonic_s()
     loop = trainer.loop
+    run.stopping = run.stop.is_set()
     while not ledger.finished(loop.ledger, plan=run.plan) and not run.stopping:
         trainer.train()
         now_s = run.clock.monotonic_s()

@@ -1,4 +1,6 @@
-"""Sampling: the same transitions and true returns under both autoreset modes, and over fragment borders; views count whole envs."""
+"""Sampling: the same transitions and true returns under both autoreset modes, over fragment borders, and through a view."""
+
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -20,7 +22,7 @@ class Local(Worlds):
     __slots__ = ()
     made = Counting
     mode_of_reset = AutoresetMode.NEXT_STEP
-    arguments: dict = {}
+    arguments: ClassVar[dict] = {}
 
     def make(self, *, envs, seed, first_index):
         return SyncVectorEnv([lambda: self.made(**self.arguments)] * envs, autoreset_mode=self.mode_of_reset)
@@ -154,7 +156,7 @@ def test_autoreset_disabled_is_refused() -> None:
 
 def test_a_view_reports_the_returns_of_whole_envs() -> None:
     class Rows(gymnasium.vector.VectorEnv):
-        metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        metadata: ClassVar[dict] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         num_envs = 4  # two envs of two units
 
         def reset(self, *, seed=None, options=None):
