@@ -59,7 +59,8 @@ svg .band{opacity:.16}svg .area{opacity:.14}svg .dots{opacity:.55}
 svg .star{stroke-width:1.8}svg .whisker{stroke-width:3;stroke-linecap:round;fill:none;opacity:.55}
 svg text{fill:var(--ink);font-size:11.5px}svg .tick,svg .name{fill:var(--soft)}svg .tick{font-variant-numeric:tabular-nums}
 svg .mark,svg .end{font-size:11px;font-weight:600}svg .row{font-size:12.5px;font-weight:600}
-@media (max-width:44rem){main{padding:2rem 1rem 3rem}.grid3{grid-template-columns:1fr}}
+@media (max-width:44rem){main{padding:2rem 1rem 3rem}.grid3{grid-template-columns:1fr}figure{overflow-x:auto}
+figure>svg{min-width:36rem}}
 @media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--rule:#ccc;--panel:#f6f6f6}html{font-size:11pt}
 main{max-width:none;padding:0}section{break-inside:auto}figure,.verdict,table,.cards{break-inside:avoid}
 h2{break-after:avoid}}

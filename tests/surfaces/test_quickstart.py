@@ -36,7 +36,7 @@ def done(tmp_path_factory) -> dict:
         check=False,
     )
     assert process.returncode == 0, process.stderr[-3000:]
-    left = [line for line in map(processes.command_line, processes.every()) if str(folder) in line]
+    left = [processes.command_line(pid) for pid in processes.marked("HOME", str(folder))]
     return {
         "seconds": time.monotonic() - began,
         "stdout": process.stdout,
