@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import click
 
 from rlaas_ray.cli import output, server
 from rlaas_ray.errors import AlreadyExists, InvalidInput
+from rlaas_ray.sdk.client import RLaaSClient
 from rlaas_ray.specs.policy import parse_policy
 
 
@@ -82,26 +85,17 @@ def verify(*, policy: str, as_json: bool) -> None:
 @click.option("--out", "target", type=click.Path(path_type=Path), help="[NAME-N.tar.zst or NAME-N.onnx]")
 @output.json_option
 def export(*, reference: str, kind: str, target: Path | None, as_json: bool) -> None:
-    """Write a version as one .tar.zst, or its network as ONNX. Needs the server's disk."""
-    import shutil
-
-    from rlaas_ray.policies import archive
-
+    """Write a version as one .tar.zst, or its network as ONNX."""
     with server.client() as client:
-        found = client.models.verify(reference)
-    suffix = ".onnx" if kind == "onnx" else ".tar.zst"
-    path = target or Path(f"{found['name']}-{found['number']}{suffix}")
-    if path.exists():
-        raise AlreadyExists(f"{path} is there already", cure="Name another with --out.")
-    source = Path(found["path"])
-    if kind == "bundle":
-        archive.pack(source, path)
-    elif (source / "policy.onnx").exists():
-        shutil.copyfile(source / "policy.onnx", path)
-    else:
-        raise InvalidInput(
-            f"{reference} has no network", given=kind, expected="a learned policy", cure="Export the bundle."
-        )
+        found = client.models.get(reference)
+        suffix = ".onnx" if kind == "onnx" else ".tar.zst"
+        path = target or Path(f"{found['name']}-{found['number']}{suffix}")
+        if path.exists():
+            raise AlreadyExists(f"{path} is there already", cure="Name another with --out.")
+        if kind == "bundle":
+            client.models.export(reference, path)
+        else:
+            _export_onnx(client, reference, path=path)
     if as_json:
         output.document({"path": str(path), "digest": found["digest"]})
     else:
@@ -133,3 +127,19 @@ def delete(*, reference: str, as_json: bool) -> None:
         output.document({"reference": reference, "deleted": True})
     else:
         click.echo(f"{reference} deleted")
+
+
+def _export_onnx(client: RLaaSClient, reference: str, *, path: Path) -> None:
+    from rlaas_ray.policies import archive, bundle
+
+    with tempfile.TemporaryDirectory(prefix="rlaas-export-") as folder:
+        packed = client.models.export(reference, Path(folder) / "bundle.tar.zst")
+        unpacked = Path(folder) / "bundle"
+        archive.unpack(packed, unpacked)
+        bundle.verify(unpacked)
+        network = unpacked / "policy.onnx"
+        if not network.exists():
+            raise InvalidInput(
+                f"{reference} has no network", expected="a learned policy", cure="Export the bundle itself."
+            )
+        shutil.copyfile(network, path)

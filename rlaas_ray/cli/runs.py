@@ -74,7 +74,7 @@ def logs(*, run_id: str, follow: bool) -> None:
         shown = 0
         while True:
             state = run.status
-            lines = run.logs()
+            lines = run.logs(tail=100_000)
             for text in lines[shown:]:
                 click.echo(text)
             shown = len(lines)

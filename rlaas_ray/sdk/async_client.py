@@ -7,6 +7,7 @@ and never knows which. Errors are the classes of `errors.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -86,6 +87,22 @@ class AsyncRLaaSClient:
         except httpx.HTTPError as error:
             raise exchange.unreachable(error, url=self.url) from error
         return exchange.answer(response)
+
+    async def download(self, path: str, target: Path) -> Path:
+        """GET bytes into a file, which is there whole or not at all."""
+        part = target.with_name(f"{target.name}.part")
+        try:
+            async with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise exchange.error_of(response)
+                with part.open("wb") as file:
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+        except httpx.HTTPError as error:
+            part.unlink(missing_ok=True)
+            raise exchange.unreachable(error, url=self.url) from error
+        return part.replace(target)
 
     async def decide(self, urls: Sequence[str], path: str, *, json: Any) -> tuple[Any, str]:
         """POST to the first of `urls` that can be reached; gives the answer and the address that gave it."""
@@ -271,6 +288,10 @@ class AsyncModels:
         """Read the bundle again, every digest and the parity certificate; raises Tampered naming what is wrong."""
         found: dict[str, Any] = await self._client.post(f"{exchange.API}/models/{reference}/verify")
         return found
+
+    async def export(self, reference: str, to: Path) -> Path:
+        """The bundle of a version as one .tar.zst at `to`."""
+        return await self._client.download(f"{exchange.API}/models/{reference}/bundle", to)
 
     async def delete(self, reference: str) -> None:
         """Delete a version that no endpoint uses."""

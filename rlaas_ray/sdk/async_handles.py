@@ -76,9 +76,9 @@ class AsyncRun:
         found: dict[str, Any] = await self._client.get(f"{exchange.API}/runs/{self.id}/metrics")
         return found
 
-    async def logs(self) -> list[str]:
-        """The lines of its output so far."""
-        found = await self._client.get(f"{exchange.API}/runs/{self.id}/logs")
+    async def logs(self, *, tail: int = 1000) -> list[str]:
+        """The last lines of its output so far."""
+        found = await self._client.get(f"{exchange.API}/runs/{self.id}/logs", tail=tail)
         return list(found["lines"])
 
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ and never knows which. Errors are the classes of `errors.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -88,6 +89,22 @@ class RLaaSClient:
         except httpx.HTTPError as error:
             raise exchange.unreachable(error, url=self.url) from error
         return exchange.answer(response)
+
+    def download(self, path: str, target: Path) -> Path:
+        """GET bytes into a file, which is there whole or not at all."""
+        part = target.with_name(f"{target.name}.part")
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    raise exchange.error_of(response)
+                with part.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+        except httpx.HTTPError as error:
+            part.unlink(missing_ok=True)
+            raise exchange.unreachable(error, url=self.url) from error
+        return part.replace(target)
 
     def decide(self, urls: Sequence[str], path: str, *, json: Any) -> tuple[Any, str]:
         """POST to the first of `urls` that can be reached; gives the answer and the address that gave it."""
@@ -263,6 +280,10 @@ class Models:
         """Read the bundle again, every digest and the parity certificate; raises Tampered naming what is wrong."""
         found: dict[str, Any] = self._client.post(f"{exchange.API}/models/{reference}/verify")
         return found
+
+    def export(self, reference: str, to: Path) -> Path:
+        """The bundle of a version as one .tar.zst at `to`."""
+        return self._client.download(f"{exchange.API}/models/{reference}/bundle", to)
 
     def delete(self, reference: str) -> None:
         """Delete a version that no endpoint uses."""

@@ -25,7 +25,7 @@ _WORDS = (
     (r"\bapause\b", "pause"),
     (r"\baclose\b", "close"),
     (r"\baread\b", "read"),
-    (r"\baiter_lines\b", "iter_lines"),
+    (r"\baiter_(lines|bytes)\b", r"iter_\1"),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bhttpx\.Async(\w+)", r"httpx.\1"),
     (r"\bAsync([A-Z]\w+)", r"\1"),

@@ -78,9 +78,9 @@ class Run:
         found: dict[str, Any] = self._client.get(f"{exchange.API}/runs/{self.id}/metrics")
         return found
 
-    def logs(self) -> list[str]:
-        """The lines of its output so far."""
-        found = self._client.get(f"{exchange.API}/runs/{self.id}/logs")
+    def logs(self, *, tail: int = 1000) -> list[str]:
+        """The last lines of its output so far."""
+        found = self._client.get(f"{exchange.API}/runs/{self.id}/logs", tail=tail)
         return list(found["lines"])
 
     def stop(self) -> None:
