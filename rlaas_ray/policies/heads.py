@@ -25,6 +25,7 @@ from rlaas_ray.specs.arrays import F32, F64, I64, Bool
 
 Serving = Literal["sample", "greedy"]
 _LOG_2PI = math.log(2.0 * math.pi)
+_MOST = 700.0  # exp(709) is the last finite float64
 _MASKED = np.float32(-1e30)
 
 
@@ -175,6 +176,8 @@ class DiagonalGaussian:
         mean, log_std = wide[:, : self.entries], wide[:, self.entries :]
         noise = rng.standard_normal(mean.shape)
         log_density = -0.5 * np.einsum("na,na->n", noise, noise) - log_std.sum(axis=1) - 0.5 * self.entries * _LOG_2PI
+        # In hundreds of entries a density leaves float64's range; infinity or zero would break every ratio made of it.
+        log_density = np.minimum(np.maximum(log_density, -_MOST), _MOST)
         return Draw(proposed=mean + np.exp(log_std) * noise, propensity=np.exp(log_density), probabilities=None)
 
     def sample(self, params: F32, *, rng: np.random.Generator) -> F64:

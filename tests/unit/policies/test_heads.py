@@ -87,6 +87,13 @@ def test_the_density_of_a_gaussian_is_scipys(mean, log_std, seed):
     assert drawn.probabilities is None
 
 
+def test_a_density_beyond_float64_stays_finite_and_positive():
+    for log_std in (-20.0, 20.0):
+        params = row(*[0.0] * 200, *[log_std] * 200)
+        propensity = heads.DiagonalGaussian(entries=200).draw(params, rng=np.random.default_rng(0)).propensity[0]
+        assert 0 < propensity < math.inf
+
+
 def test_gaussian_samples_pass_a_kolmogorov_smirnov_test():
     head, n = heads.DiagonalGaussian(entries=1), 20_000
     drawn = head.sample(row(1.5, math.log(0.5), n=n), rng=np.random.default_rng(3))
