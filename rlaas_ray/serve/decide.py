@@ -23,7 +23,7 @@ from rlaas_ray.serve.shadow import Shadows
 from rlaas_ray.serve.state import Drawn, EndpointState, ServingPolicy
 from rlaas_ray.serve.writer import DecisionWriter
 from rlaas_ray.specs.arrays import F32, F64, Bool
-from rlaas_ray.specs.routing import Arm
+from rlaas_ray.specs.routing import Arm, RouteTable
 from rlaas_ray.specs.seams import Clock
 
 GIVEN_IDS = 10_000
@@ -266,9 +266,10 @@ class Decider:
         if not rows:
             return
         table = endpoint.table
-        columns = _columns(rows, endpoint=endpoint, time_us=self._clock.now_us())
-        form = _form(endpoint.width)
-        logged = self._writer.append("decisions", endpoint=table.endpoint, columns=columns, form=form)
+        time_us = self._clock.now_us()
+        told = [_row(d, table=table, time_us=time_us) for d in rows]
+        form = schema.decisions(endpoint.width)
+        logged = self._writer.append("decisions", endpoint=table.endpoint, rows=told, form=form)
         if not logged and table.on_full == "shed":
             raise Overloaded(
                 "decisions cannot be logged now", cure="Try again in a moment; the log's disk is full or failing."
@@ -379,42 +380,28 @@ def fingerprint(ask: Ask) -> bytes:
     return hashlib.blake2b(told + ask.row.tobytes(), digest_size=16).digest()
 
 
-_FORMS: dict[int, Any] = {}
-
-
-def _form(width: int) -> Any:
-    # One schema object per width: the writer compares by identity on each turn.
-    if width not in _FORMS:
-        _FORMS[width] = schema.decisions(width)
-    return _FORMS[width]
-
-
-def _columns(rows: list[Decided], *, endpoint: EndpointState, time_us: int) -> dict[str, Any]:
-    n = len(rows)
-    table = endpoint.table
-    same_length = len({len(d.action) for d in rows}) == 1
+def _row(d: Decided, *, table: RouteTable, time_us: int) -> dict[str, Any]:
+    ask, arm = d.ask, d.assigned.arm
     return {
-        "decision_id": [d.ask.decision_id for d in rows],
-        "endpoint": [table.endpoint] * n,
-        "epoch": [table.epoch] * n,
-        "time_us": [time_us] * n,
-        "unit": [d.ask.unit for d in rows],
-        "episode_id": [d.ask.episode_id or d.ask.decision_id for d in rows],
-        "step": [d.ask.step for d in rows],
-        "arm": [d.assigned.arm.name for d in rows],
-        "version": [d.assigned.arm.version for d in rows],
-        "bundle_digest": [d.assigned.arm.digest for d in rows],
-        "observation": np.stack([d.ask.row for d in rows]),
-        "action_mask": [d.ask.mask for d in rows],
-        "action_proposed": np.stack([d.action_proposed for d in rows])
-        if same_length
-        else [d.action_proposed for d in rows],
-        "action": np.stack([d.action for d in rows]) if same_length else [d.action for d in rows],
-        "propensity": [d.propensity for d in rows],
-        "probabilities": [d.probabilities for d in rows],
-        "arm_probability": [d.assigned.probability for d in rows],
-        "shield_modified": [False] * n,
-        "fallback": [d.fallback for d in rows],
-        "excluded": [d.assigned.excluded for d in rows],
-        "latency_us": [d.latency_us for d in rows],
+        "decision_id": ask.decision_id,
+        "endpoint": table.endpoint,
+        "epoch": table.epoch,
+        "time_us": time_us,
+        "unit": ask.unit,
+        "episode_id": ask.episode_id or ask.decision_id,
+        "step": ask.step,
+        "arm": arm.name,
+        "version": arm.version,
+        "bundle_digest": arm.digest,
+        "observation": ask.row,
+        "action_mask": ask.mask,
+        "action_proposed": d.action_proposed,
+        "action": d.action,
+        "propensity": d.propensity,
+        "probabilities": d.probabilities,
+        "arm_probability": d.assigned.probability,
+        "shield_modified": False,
+        "fallback": d.fallback,
+        "excluded": d.assigned.excluded,
+        "latency_us": d.latency_us,
     }

@@ -54,16 +54,19 @@ class RewardTaker:
         return {"accepted": len(fresh), "duplicate": duplicate, "rejected": rejected}
 
     def _write(self, endpoint: str, *, fresh: dict[tuple[str, str, int], _Value]) -> None:
-        values = list(fresh.values())
-        columns = {
-            "decision_id": [key[1] for key in fresh],
-            "step": [key[2] for key in fresh],
-            "reward": [value[0] for value in values],
-            "done": [value[1] for value in values],
-            "truncated": [value[2] for value in values],
-            "time_us": [self._clock.now_us()] * len(values),
-        }
-        if not self._writer.append("rewards", endpoint=endpoint, columns=columns, form=schema.REWARDS):
+        time_us = self._clock.now_us()
+        rows = [
+            {
+                "decision_id": decision_id,
+                "step": step,
+                "reward": reward,
+                "done": done,
+                "truncated": truncated,
+                "time_us": time_us,
+            }
+            for (_, decision_id, step), (reward, done, truncated) in fresh.items()
+        ]
+        if not self._writer.append("rewards", endpoint=endpoint, rows=rows, form=schema.REWARDS):
             raise Unavailable(
                 "rewards cannot be written down now", cure="Send them again in a moment: a repeat does no harm."
             )

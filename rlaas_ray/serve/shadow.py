@@ -75,19 +75,22 @@ class Shadows:
         agrees = [_agree(drawn.action[k], answered) for k, (_, _, _, answered) in enumerate(taken)]
         self._metrics.shadow.labels(name, "agrees").inc(sum(agrees))
         self._metrics.shadow.labels(name, "differs").inc(len(agrees) - sum(agrees))
-        n = len(taken)
-        columns: dict[str, Any] = {
-            "decision_id": [key for _, key, _, _ in taken],
-            "epoch": [endpoint.table.epoch] * n,
-            "time_us": [self._clock.now_us()] * n,
-            "arm": [arm.name] * n,
-            "version": [arm.version] * n,
-            "bundle_digest": [arm.digest] * n,
-            "action": drawn.action,
-            "agrees": agrees,
-            "latency_us": [latency_us] * n,
-        }
-        self._writer.append("shadows", endpoint=name, columns=columns, form=schema.SHADOWS)
+        time_us = self._clock.now_us()
+        rows: list[dict[str, Any]] = [
+            {
+                "decision_id": decision_id,
+                "epoch": endpoint.table.epoch,
+                "time_us": time_us,
+                "arm": arm.name,
+                "version": arm.version,
+                "bundle_digest": arm.digest,
+                "action": drawn.action[k],
+                "agrees": agrees[k],
+                "latency_us": latency_us,
+            }
+            for k, (_, decision_id, _, _) in enumerate(taken)
+        ]
+        self._writer.append("shadows", endpoint=name, rows=rows, form=schema.SHADOWS)
 
 
 def _agree(shadow: F64, answered: F64) -> bool:

@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,9 @@ class DecisionWriter:
         self.dropped = 0
         self._syncer = _Syncer(sync=sync, metrics=metrics)
 
-    def append(self, kind: schema.Kind, *, endpoint: str, columns: Mapping[str, Any], form: pa.Schema) -> bool:
+    def append(self, kind: schema.Kind, *, endpoint: str, rows: Sequence[Mapping[str, Any]], form: pa.Schema) -> bool:
         """Write the rows as one record batch. False when the disk did not take them; then no part of them stays behind."""
-        batch = schema.batch(columns, schema=form)
+        batch = schema.batch(rows, form=form)
         key = (kind, endpoint)
         try:
             stream = self._stream(key, form)
@@ -101,7 +101,7 @@ class DecisionWriter:
 
     def _stream(self, key: tuple[schema.Kind, str], form: pa.Schema) -> _Stream:
         stream = self._streams.get(key)
-        if stream is not None and stream.schema is not form and not stream.schema.equals(form):
+        if stream is not None and stream.schema is not form:
             self._end(key)
             stream = None
         if stream is None:

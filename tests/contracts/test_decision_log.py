@@ -11,6 +11,10 @@ from rlaas_ray.testing.clock import ManualClock
 from rlaas_ray.testing.log import MemoryDecisionLog
 
 
+def transposed(columns):
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def decision_batch(ids, times):
     n = len(ids)
     columns = {field.name: [None] * n for field in schema.decisions(2)}
@@ -27,12 +31,12 @@ def decision_batch(ids, times):
         "arm_probability": [1.0] * n,
         "latency_us": [1] * n,
     }
-    return columns
+    return transposed(columns)
 
 
 def reward_batch(ids, times):
     n = len(ids)
-    return {
+    columns = {
         "decision_id": ids,
         "step": [0] * n,
         "reward": [1.0] * n,
@@ -40,6 +44,7 @@ def reward_batch(ids, times):
         "truncated": [False] * n,
         "time_us": times,
     }
+    return transposed(columns)
 
 
 class Files:
@@ -56,11 +61,11 @@ class Files:
 
     def decide(self, name, ids, times):
         form = schema.decisions(2)
-        assert self._writer(name).append("decisions", endpoint="cells", columns=decision_batch(ids, times), form=form)
+        assert self._writer(name).append("decisions", endpoint="cells", rows=decision_batch(ids, times), form=form)
 
     def reward(self, name, ids, times):
         columns = reward_batch(ids, times)
-        assert self._writer(name).append("rewards", endpoint="cells", columns=columns, form=schema.REWARDS)
+        assert self._writer(name).append("rewards", endpoint="cells", rows=columns, form=schema.REWARDS)
 
     def close(self):
         for writer in self.writers.values():
@@ -74,11 +79,11 @@ class Memory:
         self.log = MemoryDecisionLog(empty_decisions=to_decisions([]), empty_rewards=to_rewards([]))
 
     def decide(self, name, ids, times):
-        batch = schema.batch(decision_batch(ids, times), schema=schema.decisions(2))
+        batch = schema.batch(decision_batch(ids, times), form=schema.decisions(2))
         self.log.append_decisions("cells", rows=to_decisions([batch]), file=name)
 
     def reward(self, name, ids, times):
-        batch = schema.batch(reward_batch(ids, times), schema=schema.REWARDS)
+        batch = schema.batch(reward_batch(ids, times), form=schema.REWARDS)
         self.log.append_rewards("cells", rows=to_rewards([batch]), file=name)
 
     def close(self):

@@ -17,9 +17,13 @@ WIDTH = 3
 FORM = schema.decisions(WIDTH)
 
 
+def transposed(columns):
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def columns(ids, *, time_us=1_700_000_000_000_000, width=WIDTH, **more):
     n = len(ids)
-    return {
+    made = {
         "decision_id": list(ids),
         "endpoint": ["cells"] * n,
         "epoch": [4] * n,
@@ -43,11 +47,12 @@ def columns(ids, *, time_us=1_700_000_000_000_000, width=WIDTH, **more):
         "latency_us": [120] * n,
         **more,
     }
+    return transposed(made)
 
 
 def rewards(ids, *, time_us=1_700_000_000_000_500):
     n = len(ids)
-    return {
+    made = {
         "decision_id": list(ids),
         "step": [0] * n,
         "reward": [0.5] * n,
@@ -55,6 +60,7 @@ def rewards(ids, *, time_us=1_700_000_000_000_500):
         "truncated": [False] * n,
         "time_us": [time_us] * n,
     }
+    return transposed(made)
 
 
 @pytest.fixture
@@ -74,8 +80,8 @@ def the_stream(root):
 
 
 def test_what_was_appended_is_read_back_with_every_column(tmp_path, writer):
-    assert writer.append("decisions", endpoint="cells", columns=columns(["a-1", "a-2"]), form=FORM)
-    assert writer.append("rewards", endpoint="cells", columns=rewards(["a-1"]), form=schema.REWARDS)
+    assert writer.append("decisions", endpoint="cells", rows=columns(["a-1", "a-2"]), form=FORM)
+    assert writer.append("rewards", endpoint="cells", rows=rewards(["a-1"]), form=schema.REWARDS)
     rows, rewarded, cut = decision_log.ArrowDecisionLog(str(tmp_path)).read("cells", after={})
     assert rows.decision_id.tolist() == ["a-1", "a-2"]
     np.testing.assert_array_equal(rows.observation, [[0, 1, 2], [3, 4, 5]])
@@ -88,9 +94,9 @@ def test_what_was_appended_is_read_back_with_every_column(tmp_path, writer):
 
 def test_a_second_read_gives_only_the_new_rows_and_starts_at_their_byte(tmp_path, writer):
     log = decision_log.ArrowDecisionLog(str(tmp_path))
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1", "a-2"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1", "a-2"]), form=FORM)
     _, _, first = log.read("cells", after={})
-    writer.append("decisions", endpoint="cells", columns=columns(["a-3"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-3"]), form=FORM)
     rows, _, second = log.read("cells", after=first)
     assert rows.decision_id.tolist() == ["a-3"]
     assert list(second.values()) == [3]
@@ -101,9 +107,9 @@ def test_a_second_read_gives_only_the_new_rows_and_starts_at_their_byte(tmp_path
 
 def test_two_writers_are_merged_by_time_then_id(tmp_path, writer, clock):
     other = DecisionWriter(tmp_path, nonce="bbbbbbbbbb", clock=clock, metrics=ServingMetrics())
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1"], time_us=200), form=FORM)
-    other.append("decisions", endpoint="cells", columns=columns(["b-1"], time_us=100), form=FORM)
-    writer.append("decisions", endpoint="cells", columns=columns(["a-0"], time_us=200), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1"], time_us=200), form=FORM)
+    other.append("decisions", endpoint="cells", rows=columns(["b-1"], time_us=100), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-0"], time_us=200), form=FORM)
     other.close()
     rows, _, _ = decision_log.ArrowDecisionLog(str(tmp_path)).read("cells", after={})
     assert rows.decision_id.tolist() == ["b-1", "a-0", "a-1"]
@@ -112,7 +118,7 @@ def test_two_writers_are_merged_by_time_then_id(tmp_path, writer, clock):
 @pytest.mark.parametrize("cut_bytes", [1, 7, 100, 700])
 def test_a_torn_tail_is_left_unread_counted_and_read_once_it_is_whole(tmp_path, writer, cut_bytes):
     for i in range(3):
-        writer.append("decisions", endpoint="cells", columns=columns([f"a-{i}"]), form=FORM)
+        writer.append("decisions", endpoint="cells", rows=columns([f"a-{i}"]), form=FORM)
     path = the_stream(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut_bytes])
@@ -127,7 +133,7 @@ def test_a_torn_tail_is_left_unread_counted_and_read_once_it_is_whole(tmp_path, 
 
 
 def test_a_file_cut_within_its_schema_has_no_rows_yet(tmp_path, writer):
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1"]), form=FORM)
     path = the_stream(tmp_path)
     path.write_bytes(path.read_bytes()[:40])
     rows, _, cut = decision_log.ArrowDecisionLog(str(tmp_path)).read("cells", after={})
@@ -139,7 +145,7 @@ def test_the_same_cuts_give_the_same_rows_before_and_after_sealing(tmp_path, wri
     log = decision_log.ArrowDecisionLog(str(tmp_path))
     cuts = [{}]
     for i in range(4):
-        writer.append("decisions", endpoint="cells", columns=columns([f"a-{i}-{k}" for k in range(i + 1)]), form=FORM)
+        writer.append("decisions", endpoint="cells", rows=columns([f"a-{i}-{k}" for k in range(i + 1)]), form=FORM)
         cuts.append(log.read("cells", after=cuts[-1])[2])
     writer.close()
     before = [log.read("cells", after=a, until=b)[0] for a, b in itertools.pairwise(cuts)]
@@ -156,7 +162,7 @@ def test_the_same_cuts_give_the_same_rows_before_and_after_sealing(tmp_path, wri
 
 
 def test_a_cut_inside_a_batch_is_kept_to(tmp_path, writer):
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1", "a-2", "a-3"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1", "a-2", "a-3"]), form=FORM)
     log = decision_log.ArrowDecisionLog(str(tmp_path))
     stem = next(iter(log.read("cells", after={})[2]))
     first, _, cut = log.read("cells", after={}, until={stem: 2})
@@ -166,7 +172,7 @@ def test_a_cut_inside_a_batch_is_kept_to(tmp_path, writer):
 
 
 def test_a_file_that_its_writer_still_holds_is_not_sealed(tmp_path, writer):
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1"]), form=FORM)
     assert seal.seal_all(tmp_path) == []
     writer.close()
     assert [s.rows for s in seal.seal_all(tmp_path)] == [1]
@@ -174,7 +180,7 @@ def test_a_file_that_its_writer_still_holds_is_not_sealed(tmp_path, writer):
 
 def test_a_decision_is_found_by_its_id_open_or_sealed(tmp_path, writer):
     log = decision_log.ArrowDecisionLog(str(tmp_path))
-    writer.append("decisions", endpoint="cells", columns=columns(["aaaaaaaaaa-1", "mine"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["aaaaaaaaaa-1", "mine"]), form=FORM)
     assert log.find("aaaaaaaaaa-1")["unit"] == "u-aaaaaaaaaa-1"
     writer.close()
     seal.seal_all(tmp_path)
@@ -184,8 +190,8 @@ def test_a_decision_is_found_by_its_id_open_or_sealed(tmp_path, writer):
 
 
 def test_export_joins_the_rewards_of_each_decision(tmp_path, writer):
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1", "a-2"]), form=FORM)
-    writer.append("rewards", endpoint="cells", columns=rewards(["a-2"]), form=schema.REWARDS)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1", "a-2"]), form=FORM)
+    writer.append("rewards", endpoint="cells", rows=rewards(["a-2"]), form=schema.REWARDS)
     log = decision_log.ArrowDecisionLog(str(tmp_path))
     assert log.export("cells", to=tmp_path / "out.parquet") == 2
     table = pq.read_table(tmp_path / "out.parquet").to_pylist()
@@ -196,9 +202,9 @@ def test_export_joins_the_rewards_of_each_decision(tmp_path, writer):
 
 
 def test_wider_observations_of_a_remade_endpoint_pad_the_narrow_ones(tmp_path, writer):
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1"]), form=FORM)
     wide = columns(["a-2"], time_us=1_800_000_000_000_000, width=5)
-    writer.append("decisions", endpoint="cells", columns=wide, form=schema.decisions(5))
+    writer.append("decisions", endpoint="cells", rows=wide, form=schema.decisions(5))
     rows, _, _ = decision_log.ArrowDecisionLog(str(tmp_path)).read("cells", after={})
     assert rows.observation.shape == (2, 5)
     assert np.isnan(rows.observation[0, 3:]).all()
@@ -220,7 +226,7 @@ def test_an_object_store_is_told_to_be_not_built():
 
 
 def test_the_stream_is_plain_arrow(tmp_path, writer):
-    writer.append("decisions", endpoint="cells", columns=columns(["a-1", "a-2"]), form=FORM)
+    writer.append("decisions", endpoint="cells", rows=columns(["a-1", "a-2"]), form=FORM)
     writer.close()
     sealed_or_open = the_stream(tmp_path)
     table = pa.ipc.open_stream(sealed_or_open.read_bytes()).read_all()

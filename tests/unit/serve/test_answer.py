@@ -385,8 +385,27 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    "unit observation context episode_id step decision_id state_token deadline_ms batch reward done truncated time state "
-    "inputs parameters id outputs x".split()
+    [
+        "unit",
+        "observation",
+        "context",
+        "episode_id",
+        "step",
+        "decision_id",
+        "state_token",
+        "deadline_ms",
+        "batch",
+        "reward",
+        "done",
+        "truncated",
+        "time",
+        "state",
+        "inputs",
+        "parameters",
+        "id",
+        "outputs",
+        "x",
+    ]
 )
 PATHS = st.sampled_from(
     [DECISIONS, REWARDS, "/predict", "/v2/models/cells/infer", "/v2/models/cells", "/metrics", "//"]

@@ -15,7 +15,7 @@ from rlaas_ray.testing.clock import ManualClock
 
 def rewards(*ids):
     n = len(ids)
-    return {
+    made = {
         "decision_id": list(ids),
         "step": [0] * n,
         "reward": np.zeros(n),
@@ -23,6 +23,7 @@ def rewards(*ids):
         "truncated": [False] * n,
         "time_us": list(range(n)),
     }
+    return [dict(zip(made, row, strict=True)) for row in zip(*made.values(), strict=True)]
 
 
 class Disk:
@@ -65,7 +66,7 @@ def writer(tmp_path, disk, metrics, clock):
 
 
 def append(writer, *ids):
-    return writer.append("rewards", endpoint="cells", columns=rewards(*ids), form=schema.REWARDS)
+    return writer.append("rewards", endpoint="cells", rows=rewards(*ids), form=schema.REWARDS)
 
 
 def read_ids(root):
