@@ -40,6 +40,7 @@ class Settings(pydantic_settings.BaseSettings):
     audit_anchor: Path | None = None
     pepper_file: Path | None = None
     log: str = "text"
+    allowed_hosts: str = ""  # names under which the API may be asked besides loopback, by commas; * for any
     runtime_id: str | None = None
 
     @pydantic.field_validator("home", mode="after")

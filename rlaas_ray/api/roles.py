@@ -13,7 +13,7 @@ READ = frozenset({"viewer", "operator", "approver", "admin"})
 WORK = frozenset({"operator", "admin"})
 ADMIN = frozenset({"admin"})
 RUN = frozenset({"run", "operator", "admin"})
-POOL = frozenset({"run", "admin"})
+POOL = frozenset({"pool", "admin"})
 OPEN: frozenset[str] = frozenset()  # nobody needs a key
 
 V1 = "/api/v1"

@@ -44,8 +44,8 @@ class Keyring:
     def make(self, *, roles: Sequence[str], note: str, expires_s: float | None, actor: Actor) -> dict[str, Any]:
         """A new key for a person or a program; the secret is in this answer only."""
         for role in roles:
-            if role not in keys.ROLES or role == "run":
-                known = [name for name in keys.ROLES if name != "run"]
+            known = [name for name in keys.ROLES if name != "run"]  # those are made for an attempt, never by hand
+            if role not in known:
                 raise InvalidInput(
                     "no such role", given=role, expected=", ".join(known), cure=nearest(role, known), pointer="/roles"
                 )
@@ -64,7 +64,7 @@ class Keyring:
             )
             audit.append(tx, entry, now_us=now_us)
         self._changed()
-        return {**key.to_json(), "key": secret}
+        return {**key.to_json(), "secret": secret}
 
     def page(self, *, after: tuple[int, str] | None, limit: int) -> list[dict[str, Any]]:
         """Keys without secrets, newest first."""
@@ -84,29 +84,30 @@ class Keyring:
 
     def for_run(self, run_id: str, *, attempt: int) -> str:
         """The secret of a fresh key for one attempt; it ends with the run."""
-        return self._bound(f"run:{run_id}", note=f"attempt {attempt} of {run_id}")
+        return self._bound(f"run:{run_id}", role="run", note=f"attempt {attempt} of {run_id}")
 
     def for_pool(self, pool: str) -> str:
         """The secret of a fresh key for a pool's deployment; earlier ones end with their processes, not before."""
-        return self._bound(f"pool:{pool}", note=f"routes of pool {pool}")
+        return self._bound(f"pool:{pool}", role="pool", note=f"routes of pool {pool}")
 
-    def first(self) -> str | None:
-        """An admin key where nobody has a key yet, else None."""
+    def first(self, keep: Callable[[str], None]) -> bool:
+        """Make an admin key where there is none; `keep` writes its secret down before the key counts. Whether one was made."""
         now_us = self._clock.now_us()
         with self._database.write() as tx:
-            if keys.any_made(tx):
-                return None
+            if keys.any_admin(tx):
+                return False
             key, secret = keys.make(
                 tx, pepper=self._pepper, roles=("admin",), note="made at first start", now_us=now_us
             )
             entry = audit.Entry(actor="controller", action="keys.create", object=key.id, detail={"roles": ["admin"]})
             audit.append(tx, entry, now_us=now_us)
-        return secret
+            keep(secret)
+        return True
 
-    def _bound(self, subject: str, *, note: str) -> str:
+    def _bound(self, subject: str, *, role: str, note: str) -> str:
         with self._database.write() as tx:
             _, secret = keys.make(
-                tx, pepper=self._pepper, roles=("run",), note=note, now_us=self._clock.now_us(), subject=subject
+                tx, pepper=self._pepper, roles=(role,), note=note, now_us=self._clock.now_us(), subject=subject
             )
         return secret
 

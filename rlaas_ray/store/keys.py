@@ -20,7 +20,7 @@ from rlaas_ray.store import ids
 from rlaas_ray.store.database import Connection
 from rlaas_ray.store.tables import keys
 
-ROLES = ("viewer", "decider", "operator", "approver", "admin", "run")
+ROLES = ("viewer", "decider", "operator", "approver", "admin", "pool", "run")
 _FORM = re.compile(r"rlk_([a-z2-7]{8})_([A-Za-z0-9_-]{43})")
 
 
@@ -117,9 +117,9 @@ def living(tx: Connection, *, roles: tuple[str, ...], now_us: int) -> list[Key]:
     return [key for key in found if key.holds(now_us) and set(roles) & set(key.roles)]
 
 
-def any_made(tx: Connection) -> bool:
-    """Whether a key for people was ever made."""
-    return tx.execute(sa.select(keys.c.id).where(keys.c.roles != "run").limit(1)).first() is not None
+def any_admin(tx: Connection) -> bool:
+    """Whether an admin's key was ever made."""
+    return tx.execute(sa.select(keys.c.id).where(keys.c.roles.contains("admin")).limit(1)).first() is not None
 
 
 def revoke(tx: Connection, key_id: str, *, now_us: int) -> Key:

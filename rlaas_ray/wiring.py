@@ -1,0 +1,375 @@
+"""The composition root: the one place that names concrete classes together. One function per process loads that process's parts.
+
+`api` for uvicorn, `in_process` for the CLI without a server, `attempt` for run processes. Nothing here decides anything; what is
+heavy (Gymnasium, MLflow, torch, Ray) is imported by the function that needs it, when it needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlaas_ray import settings as environment
+from rlaas_ray.errors import Interrupted, InvalidInput, LostLease, NotFound, RlaasError, nearest
+from rlaas_ray.settings import Settings, SystemClock
+from rlaas_ray.specs import document, runtime
+from rlaas_ray.specs.runs import Progress, Run, RunState
+from rlaas_ray.specs.seams import Clock, Mirror, Place, Reporter
+
+if TYPE_CHECKING:
+    import httpx
+    from fastapi import FastAPI
+
+    from rlaas_ray.control.application import Application
+
+_LOG = logging.getLogger(__name__)
+MODULES = "modules"
+
+
+def build(settings: Settings, *, inline: bool, url: str | None = None) -> Application:
+    """The application on this home. `inline`: run processes are the caller's; else they are started here and reach `url`."""
+    from rlaas_ray.control.application import Application
+    from rlaas_ray.control.endpoints import Endpoints
+    from rlaas_ray.control.feed import Feed
+    from rlaas_ray.control.judge import Judge
+    from rlaas_ray.control.keyring import Keyring
+    from rlaas_ray.control.loop import Loop, Parts, dead, owner
+    from rlaas_ray.control.models import Models
+    from rlaas_ray.control.records import Records
+    from rlaas_ray.control.rollouts import Rollouts
+    from rlaas_ray.control.runs import Runs
+    from rlaas_ray.data.decision_log import ArrowDecisionLog
+    from rlaas_ray.store import audit, schema, secrets
+    from rlaas_ray.store.database import Database
+    from rlaas_ray.store.objects import Objects
+
+    home, clock = settings.home, SystemClock()
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.database)
+    schema.migrate(database)
+    pepper_path = settings.pepper_file or home / "secrets" / "pepper"
+    pepper = secrets.made(pepper_path)
+    signer = audit.Signer(bytes.fromhex(secrets.made(home / "secrets" / "signing.key").decode()))
+    anchor = audit.FileAnchor(settings.audit_anchor or home / "log" / "audit-anchor.jsonl")
+
+    feed = Feed(database=database, clock=clock, pepper_path=pepper_path)
+    keyring = Keyring(database=database, clock=clock, pepper=pepper, changed=feed.bell.ring)
+    keyring.first(lambda secret: secrets.write(home / "admin-key", secret, replace=True))
+    records = Records(database=database, clock=clock, signer=signer, anchor=anchor)
+    world = _runtime(home)
+    places = {} if inline else _places(settings, clock=clock, world=world, url=url or "http://127.0.0.1:8000")
+    models = Models(
+        database=database, clock=clock, objects=Objects(Path(settings.data)), spaces_of=functools.partial(_spaces, home)
+    )
+    runs = Runs(database=database, clock=clock, pepper=pepper, places=places, folder=home / "runs", inline=inline)
+    endpoints = Endpoints(
+        database=database, clock=clock, models=models, feed=feed, ingress=functools.partial(_ingress, home)
+    )
+    rollouts = Rollouts(
+        database=database, clock=clock, models=models, feed=feed, after_promotion=lambda: _signed(records)
+    )
+    judge = Judge(
+        database=database,
+        log=ArrowDecisionLog(settings.data),
+        clock=clock,
+        rollouts=rollouts,
+        manifest=models.manifest,
+        covariates_of=_covariates,
+    )
+    parts = Parts(
+        database=database,
+        clock=clock,
+        runs=runs,
+        judge=judge,
+        keyring=keyring,
+        records=records,
+        places=places,
+        pools=None,
+        mirror=functools.cache(lambda: _mirror(settings)),
+    )
+    return Application(
+        database=database,
+        clock=clock,
+        runs=runs,
+        models=models,
+        endpoints=endpoints,
+        rollouts=rollouts,
+        feed=feed,
+        judge=judge,
+        keyring=keyring,
+        records=records,
+        loop=Loop(parts, owner=owner(), dead=dead),
+        cursor_key=pepper,
+        environments=functools.cache(_environments),
+        check_env=_check_env,
+    )
+
+
+def api() -> FastAPI:
+    """The control API, for `uvicorn --factory rlaas_ray.wiring:api`."""
+    from rlaas_ray.api import app, logs
+
+    settings = environment.read()
+    environment.quiet()
+    logs.configure(settings.log)
+    application = build(settings, inline=False, url=_own_url(settings))
+    more = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+    return app.create(application, hosts=app.LOCAL | more)
+
+
+def in_process(settings: Settings) -> FastAPI:
+    """The same app for the CLI where no server runs; its lifespan runs the loop while the command runs."""
+    from rlaas_ray.api import app
+
+    environment.quiet()
+    return app.create(build(settings, inline=True))
+
+
+def attempt(
+    run_id: str,
+    *,
+    number: int,
+    settings: Settings,
+    client: httpx.Client,
+    stop: threading.Event,
+    place_ref: str | None = None,
+) -> dict[str, Any]:
+    """Execute one attempt and report it to the API that `client` reaches; gives the run's result with its end `state`.
+
+    `stop` asks it to checkpoint and end (`state: stopped`). Raises what the work raised, after the API was told.
+    """
+    from rlaas_ray.sdk.reporter import HttpReporter
+
+    environment.quiet()
+    _own_modules(settings.home)
+    clock = SystemClock()
+    directory = settings.home / "runs" / run_id
+    reporter = HttpReporter(
+        client=client, run_id=run_id, attempt=number, directory=directory, clock=clock, place_ref=place_ref
+    )
+    run = reporter.claim()
+    try:
+        work = _WORK[run.kind]
+        result = work(_Attempt(run=run, reporter=reporter, clock=clock, directory=directory, stop=stop, client=client))
+    except LostLease:
+        raise  # somebody else owns the run: whatever this attempt has to say, it is not the run's state
+    except (Interrupted, KeyboardInterrupt):
+        reporter.finish("stopped")
+        raise
+    except BaseException as error:
+        reporter.finish("failed", error=_told(error))
+        raise
+    state: RunState = "stopped" if result.get("state") == "stopped" else "succeeded"
+    reporter.finish(state, result=result, checkpoint_uri=result.get("checkpoint"))
+    return {**result, "state": state}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Attempt:
+    run: Run
+    reporter: Reporter
+    clock: Clock
+    directory: Path
+    stop: threading.Event
+    client: httpx.Client
+
+
+def _train(attempt: _Attempt) -> dict[str, Any]:
+    from rlaas_ray.specs.train import TrainSpec
+    from rlaas_ray.train import runner
+
+    return runner.execute(
+        document.parse(TrainSpec, attempt.run.spec),
+        run_id=attempt.run.id,
+        attempt=attempt.run.attempt,
+        reporter=attempt.reporter,
+        clock=attempt.clock,
+        directory=attempt.directory,
+        stop=attempt.stop,
+        checkpoint=attempt.run.checkpoint_uri,
+        ray_address=environment.variable("RAY_ADDRESS"),
+    )
+
+
+def _optimize(attempt: _Attempt) -> dict[str, Any]:
+    from rlaas_ray.optimize import search
+    from rlaas_ray.specs.optimize import OptimizeSpec
+
+    def tell(done: search.Generation) -> None:
+        progress = Progress(
+            fraction=done.number / done.of,
+            steps=done.number,
+            steps_total=done.of,
+            steps_per_s=done.number / done.elapsed_s if done.elapsed_s > 0 else None,
+            eta_s=done.eta_s,
+            message=f"{done.front_size} points, hypervolume {done.hypervolume:.4f}",
+        )
+        row = {"hypervolume": done.hypervolume, "front_size": done.front_size, "evaluations": done.evaluations}
+        attempt.reporter.metrics([{"step": done.number, "time_us": attempt.clock.now_us(), **row}])
+        if attempt.reporter.beat(progress) == "stopping":
+            attempt.stop.set()
+
+    result = search.run(
+        document.parse(OptimizeSpec, attempt.run.spec), progress=tell, stop=attempt.stop, clock=attempt.clock
+    )
+    return {**result, "state": "stopped" if result["stopped"] else "succeeded"}
+
+
+def _evaluate(attempt: _Attempt) -> dict[str, Any]:
+    from rlaas_ray.envs import registry
+    from rlaas_ray.evaluation import episodes
+    from rlaas_ray.policies import bundle
+    from rlaas_ray.specs.evaluate import EvaluateSpec
+
+    registry.register()
+    spec = document.parse(EvaluateSpec, attempt.run.spec)
+    policy = bundle.load(_bundle(spec.policy, client=attempt.client, directory=attempt.directory))
+    attempt.reporter.beat(Progress(message=f"{spec.episodes} episodes of {spec.policy}"))
+
+    def make_vector(num_envs: int) -> Any:
+        return registry.make_vector(
+            spec.env, num_envs=num_envs, seed=spec.seed, mode=spec.mode, weights=spec.weights, config=spec.env_config
+        )
+
+    found = episodes.evaluate(policy, make_vector=make_vector, episodes=spec.episodes, seed=spec.seed)
+    return {**found.to_json(), "policy": spec.policy, "env": spec.env}
+
+
+_WORK: Mapping[str, Callable[[_Attempt], dict[str, Any]]] = {
+    "train": _train,
+    "optimize": _optimize,
+    "evaluate": _evaluate,
+}
+
+
+def _bundle(reference: str, *, client: httpx.Client, directory: Path) -> Path:
+    """The version's bundle: on the disk that this machine shares with the API, else fetched."""
+    from rlaas_ray.sdk import exchange
+
+    path = Path(exchange.answer(client.get(f"{exchange.API}/models/{reference}"))["path"])
+    if path.exists():
+        return path
+    response = client.get(f"{exchange.API}/models/{reference}/bundle")
+    if not response.is_success:
+        raise exchange.error_of(response)
+    directory.mkdir(parents=True, exist_ok=True)
+    fetched = directory / "policy.tar.zst"
+    fetched.write_bytes(response.content)
+    return fetched
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, RlaasError):
+        return {"reason": error.slug, "detail": error.detail, "cure": error.cure}
+    return {"reason": type(error).__name__, "detail": str(error) or type(error).__name__, "cure": None}
+
+
+def _places(settings: Settings, *, clock: SystemClock, world: runtime.Runtime | None, url: str) -> dict[str, Place]:
+    from rlaas_ray.jobs.here import HerePlace
+
+    base = environment.child_environment(RLAAS_HOME=str(settings.home))
+    joined = {**base, **(world.ray.environment() if world is not None else {})}
+    folder = settings.home / "runs"
+    found: dict[str, Place] = {"here": HerePlace(directory=folder, url=url, environment=joined, clock=clock)}
+    if world is not None:
+        from rlaas_ray.jobs import ray as ray_jobs
+
+        token = Path(world.ray.token_path).read_text().strip() if world.ray.token_path else None
+        client = ray_jobs.connect(world.ray.dashboard, token=token)
+        told = {"RLAAS_HOME": str(settings.home), **world.ray.environment()}
+        found["ray"] = ray_jobs.RayPlace(client=client, url=url, environment=told, clock=clock)
+    return found
+
+
+def _mirror(settings: Settings) -> Mirror:
+    from rlaas_ray.store.mirror import MlflowMirror
+
+    return MlflowMirror(settings.tracking)
+
+
+def _signed(records: Any) -> None:
+    records.sign()
+
+
+def _runtime(home: Path) -> runtime.Runtime | None:
+    try:
+        return runtime.from_json(json.loads((home / runtime.FILE).read_text()))
+    except (OSError, ValueError, InvalidInput):
+        return None
+
+
+def _ingress(home: Path, pool: str) -> str | None:
+    world = _runtime(home)
+    if world is None or "ingress" not in world.ports:
+        return None
+    prefix = "" if pool == "policies" else f"/pools/{pool}"
+    return f"http://127.0.0.1:{world.ports['ingress']}{prefix}"
+
+
+def _own_url(settings: Settings) -> str:
+    """How run processes reach this API: RLAAS_URL, else the port that uvicorn was started with, on this machine."""
+    if settings.url:
+        return settings.url
+    options = sys.argv
+    port = next((options[i + 1] for i, word in enumerate(options[:-1]) if word == "--port"), "8000")
+    return f"http://127.0.0.1:{port}"
+
+
+def _own_modules(home: Path) -> None:
+    """A user's own module travels to `$RLAAS_HOME/modules`; after everything installed, so that it hides nothing."""
+    folder = str(home / MODULES)
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _spaces(home: Path, env: str) -> tuple[Any, Any]:
+    from rlaas_ray.envs import registry
+
+    _own_modules(home)
+    registry.register()
+    return registry.spaces(env)
+
+
+def _check_env(env: str) -> None:
+    from rlaas_ray.envs import registry
+
+    registry.register()
+    if ":" not in env and env not in registry.known():
+        cure = nearest(env, registry.known())
+        raise NotFound("no such env", given=env, expected="a Gymnasium id or module:Class", cure=cure, pointer="/env")
+
+
+def _covariates(env: str) -> Any:
+    from rlaas_ray.envs import registry
+    from rlaas_ray.envs.ran import dynamics
+
+    return dynamics.covariates if env == registry.RAN else None
+
+
+def _environments() -> Sequence[Mapping[str, Any]]:
+    from rlaas_ray.envs import registry
+    from rlaas_ray.policies import builtin, spaces
+
+    registry.register()
+    found: list[Mapping[str, Any]] = []
+    ours = registry.ours()
+    for env in ours:
+        made = registry.make(env)
+        found.append(
+            {
+                "id": env,
+                "observation_space": spaces.to_json(made.observation_space),
+                "action_space": spaces.to_json(made.action_space),
+                "objectives": [list(one) for one in made.metadata.get("objectives", [])],
+                "baselines": builtin.known(env),
+            }
+        )
+        made.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it untyped
+    return [*found, *({"id": env} for env in registry.known() if env not in ours)]
