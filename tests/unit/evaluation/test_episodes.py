@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces as gs
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from rlaas_ray.errors import InvalidInput
+from rlaas_ray.errors import InvalidInput, WorkFailed
 from rlaas_ray.evaluation import episodes
 from rlaas_ray.policies import spaces
 from rlaas_ray.policies.loaded import Drawn
@@ -113,3 +113,25 @@ def test_no_episodes_and_no_autoreset_are_refused():
         episodes.evaluate(Always(0), make_vector=vector(), episodes=0, seed=0)
     with pytest.raises(InvalidInput, match="without autoreset"):
         episodes.evaluate(Always(0), make_vector=vector(AutoresetMode.DISABLED), episodes=2, seed=0)
+
+
+def test_an_episode_that_does_not_end_is_an_error_with_its_cure(monkeypatch):
+    monkeypatch.setattr(episodes, "_MAX_STEPS", 2)
+    with pytest.raises(WorkFailed, match="does not end") as caught:
+        episodes.evaluate(Always(0), make_vector=vector(), episodes=64, seed=0)
+    assert "TimeLimit" in caught.value.cure
+
+
+def test_several_costs_are_told_by_the_names_that_the_env_gives_them():
+    class Two(Walk):
+        def step(self, action):
+            *rest, _ = super().step(action)
+            return *rest, {"cost": np.array([1.0, 2.0])}
+
+    def made(n):
+        envs = SyncVectorEnv([Two] * n)
+        envs.metadata = {**envs.metadata, "costs": ["fuel", "wear"]}
+        return envs
+
+    found = episodes.evaluate(Always(0), make_vector=made, episodes=9, seed=4)
+    assert found.costs == {"fuel": pytest.approx(found.lengths.mean()), "wear": pytest.approx(2 * found.lengths.mean())}
