@@ -111,7 +111,7 @@ def delete(*, name: str, as_json: bool) -> None:
 def _told(made: dict[str, Any]) -> None:
     click.echo(f"{made['name']}  epoch {made['epoch']}  {_arms(made['table'])}")
     for kind, address in (made.get("addresses") or {}).items():
-        for url in address if isinstance(address, list) else [address]:
+        for url in address if isinstance(address, list) else [address] if address else []:
             click.echo(f"  {kind:<8} {url}/v1/endpoints/{made['name']}/decisions")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def command(kind: str, document_kind: type[document.Document], *, path: str | No
 
 def spec_of(path: str | None, *, sets: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, Any]:
     """The spec's JSON values: the file's, then the options that were given, then --set."""
-    body = {} if path is None else load(path)
+    body: dict[str, Any] = {} if path is None else load(path)
     body |= {name: value for name, value in given.items() if value is not None}
     for pair in sets:
         name, equals, text = pair.partition("=")
@@ -66,7 +67,7 @@ def spec_of(path: str | None, *, sets: tuple[str, ...], given: Mapping[str, Any]
 def load(path: str) -> dict[str, Any]:
     """A YAML or JSON file (`-`: stdin) as a mapping."""
     try:
-        text = click.get_text_stream("stdin").read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise NotFound(f"the file {path}", given=error.strerror, expected="a YAML or JSON spec") from None
     try:
@@ -91,7 +92,7 @@ def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as
     if server.address() is None:
         from rlaas_ray.cli import attempts
 
-        final = attempts.in_process(kind, body, title=title, quiet=as_json or as_jsonl, as_jsonl=as_jsonl)
+        final = attempts.in_process(kind, body, title=title, quiet=as_json or as_jsonl)
     elif inside is not None:
         from rlaas_ray.cli import attempts
 

@@ -149,20 +149,23 @@ def temp_dir(home: Path) -> Path:
     return Path(f"/tmp/rlaas-{hashlib.sha256(str(home).encode()).hexdigest()[:8]}")  # noqa: S108 - 0700, checked at use
 
 
-def environment(home: Path, runtime_id: str) -> dict[str, str]:
+def environment(home: Path, *, runtime_id: str, url: str) -> dict[str, str]:
     """The environment of all that `up` starts: the mark that says it is ours, and where users' modules lie."""
     inherited = settings.variable("PYTHONPATH")
     modules = str(home / "modules")
-    return settings.child_environment(
+    own = settings.child_environment(
         RLAAS_HOME=str(home),
         RLAAS_RUNTIME_ID=runtime_id,
+        RLAAS_URL=url,
         PYTHONPATH=f"{modules}{os.pathsep}{inherited}" if inherited else modules,
     )
+    own.pop("RLAAS_API_KEY", None)  # the user's, for another server perhaps
+    return own
 
 
 def plan(home: Path, found: Runtime) -> dict[str, Any]:
     """What the supervisor is to keep alive."""
-    own = environment(home, found.id)
+    own = environment(home, runtime_id=found.id, url=found.address)
     children = {
         "api": _child(home, "api", command=api_command(found), own={**own, **found.ray.environment()}),
         "head": _child(home, "head", command=head_command(found), own=head_environment(found, own=own)),

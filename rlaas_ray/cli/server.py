@@ -12,6 +12,7 @@ import click
 from rlaas_ray import settings
 from rlaas_ray.cli import output, runtime
 from rlaas_ray.errors import Unavailable
+from rlaas_ray.sdk.asgi import AsgiTransport
 from rlaas_ray.sdk.client import RLaaSClient
 from rlaas_ray.settings import Settings
 from rlaas_ray.specs.runtime import Runtime
@@ -57,15 +58,26 @@ def of_runtime(found: Runtime) -> RLaaSClient:
 
 def in_process(*, timeout_s: float = 60.0) -> RLaaSClient:
     """The same API as an app in this process, for as long as this command runs."""
+    return over(transport(), timeout_s=timeout_s)
+
+
+def transport() -> AsgiTransport:
+    """The app of this home, started, as a transport."""
     from rlaas_ray import wiring
-    from rlaas_ray.sdk.asgi import AsgiTransport
 
     own = settings.read()
     runtime.prepare(own.home)
     _verbose(f"no server runs: the API of {own.home} in this process")
-    transport = AsgiTransport(wiring.in_process(own))
-    transport.start()
-    return RLaaSClient("http://127.0.0.1", api_key=key(own, url=None), timeout_s=timeout_s, transport=transport)
+    made = AsgiTransport(wiring.in_process(own))
+    made.start()
+    return made
+
+
+def over(started: AsgiTransport, *, timeout_s: float = 60.0) -> RLaaSClient:
+    """A client of that app, with this home's own key."""
+    return RLaaSClient(
+        "http://127.0.0.1", api_key=key(settings.read(), url=None), timeout_s=timeout_s, transport=started
+    )
 
 
 def key(own: Settings, *, url: str | None) -> str | None:

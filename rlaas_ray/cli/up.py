@@ -173,7 +173,7 @@ def _supervise(home: Path, found: Runtime) -> None:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=runtime.environment(home, found.id),
+            env=runtime.environment(home, runtime_id=found.id, url=found.address),
             cwd=home,
             start_new_session=True,
             text=True,
