@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaas_ray import settings as environment
-from rlaas_ray.errors import Interrupted, InvalidInput, LostLease, NotFound, RlaasError, nearest
+from rlaas_ray.errors import Interrupted, InvalidInput, LostLease, NotFound, RlaasError, from_problem, nearest
 from rlaas_ray.settings import Settings, SystemClock
 from rlaas_ray.specs import document, runtime
 from rlaas_ray.specs.runs import Progress, Run, RunState
-from rlaas_ray.specs.seams import Clock, Mirror, Place, Reporter
+from rlaas_ray.specs.seams import Clock, Mirror, Place, Pools, Reporter
 
 if TYPE_CHECKING:
     import httpx
@@ -91,7 +91,7 @@ def build(settings: Settings, *, inline: bool, url: str | None = None) -> Applic
         keyring=keyring,
         records=records,
         places=places,
-        pools=None,
+        pools=None if inline or world is None else _pools(settings, world=world, url=url or "", key=keyring.for_pool),
         mirror=functools.cache(lambda: _mirror(settings)),
     )
     return Application(
@@ -132,29 +132,17 @@ def in_process(settings: Settings) -> FastAPI:
     return app.create(build(settings, inline=True))
 
 
-def attempt(
-    run_id: str,
-    *,
-    number: int,
-    settings: Settings,
-    client: httpx.Client,
-    stop: threading.Event,
-    place_ref: str | None = None,
-) -> dict[str, Any]:
-    """Execute one attempt and report it to the API that `client` reaches; gives the run's result with its end `state`.
+def attempt(*, reporter: Reporter, settings: Settings, client: httpx.Client, stop: threading.Event) -> dict[str, Any]:
+    """Execute the attempt that `reporter` reports on; gives the run's result with its end `state`.
 
-    `stop` asks it to checkpoint and end (`state: stopped`). Raises what the work raised, after the API was told.
+    `stop` asks it to checkpoint and end (`state: stopped`). `client` asks the API for what the run needs. Raises what the work
+    raised, after the API was told.
     """
-    from rlaas_ray.sdk.reporter import HttpReporter
-
     environment.quiet()
     _own_modules(settings.home)
     clock = SystemClock()
-    directory = settings.home / "runs" / run_id
-    reporter = HttpReporter(
-        client=client, run_id=run_id, attempt=number, directory=directory, clock=clock, place_ref=place_ref
-    )
     run = reporter.claim()
+    directory = settings.home / "runs" / run.id
     try:
         work = _WORK[run.kind]
         result = work(_Attempt(run=run, reporter=reporter, clock=clock, directory=directory, stop=stop, client=client))
@@ -167,7 +155,7 @@ def attempt(
         reporter.finish("failed", error=_told(error))
         raise
     state: RunState = "stopped" if result.get("state") == "stopped" else "succeeded"
-    reporter.finish(state, result=result, checkpoint_uri=result.get("checkpoint"))
+    reporter.finish(state, result=result, checkpoint_uri=result.get("checkpoint_uri"))
     return {**result, "state": state}
 
 
@@ -185,6 +173,8 @@ def _train(attempt: _Attempt) -> dict[str, Any]:
     from rlaas_ray.specs.train import TrainSpec
     from rlaas_ray.train import runner
 
+    # What lies in the run's own folder is at least as new as what the API was told before the last attempt died.
+    at_hand = attempt.run.attempt > 1 and (attempt.directory / runner.CHECKPOINTS).is_dir()
     return runner.execute(
         document.parse(TrainSpec, attempt.run.spec),
         run_id=attempt.run.id,
@@ -193,7 +183,7 @@ def _train(attempt: _Attempt) -> dict[str, Any]:
         clock=attempt.clock,
         directory=attempt.directory,
         stop=attempt.stop,
-        checkpoint=attempt.run.checkpoint_uri,
+        checkpoint=None if at_hand else attempt.run.checkpoint_uri,
         ray_address=environment.variable("RAY_ADDRESS"),
     )
 
@@ -251,17 +241,18 @@ _WORK: Mapping[str, Callable[[_Attempt], dict[str, Any]]] = {
 
 def _bundle(reference: str, *, client: httpx.Client, directory: Path) -> Path:
     """The version's bundle: on the disk that this machine shares with the API, else fetched."""
-    from rlaas_ray.sdk import exchange
-
-    path = Path(exchange.answer(client.get(f"{exchange.API}/models/{reference}"))["path"])
+    answer = client.get(f"/api/v1/models/{reference}")
+    if not answer.is_success:
+        raise from_problem(answer.json())
+    path = Path(answer.json()["path"])
     if path.exists():
         return path
-    response = client.get(f"{exchange.API}/models/{reference}/bundle")
-    if not response.is_success:
-        raise exchange.error_of(response)
+    packed = client.get(f"/api/v1/models/{reference}/bundle")
+    if not packed.is_success:
+        raise from_problem(packed.json())
     directory.mkdir(parents=True, exist_ok=True)
     fetched = directory / "policy.tar.zst"
-    fetched.write_bytes(response.content)
+    fetched.write_bytes(packed.content)
     return fetched
 
 
@@ -281,11 +272,37 @@ def _places(settings: Settings, *, clock: SystemClock, world: runtime.Runtime | 
     if world is not None:
         from rlaas_ray.jobs import ray as ray_jobs
 
-        token = Path(world.ray.token_path).read_text().strip() if world.ray.token_path else None
-        client = ray_jobs.connect(world.ray.dashboard, token=token)
+        client = ray_jobs.connect(world.ray.dashboard, token=_token(world))
         told = {"RLAAS_HOME": str(settings.home), **world.ray.environment()}
         found["ray"] = ray_jobs.RayPlace(client=client, url=url, environment=told, clock=clock)
     return found
+
+
+def _pools(settings: Settings, *, world: runtime.Runtime, url: str, key: Callable[[str], str]) -> Pools:
+    from rlaas_ray.serve import pools
+
+    def told(pool: str) -> Mapping[str, Any]:
+        return {
+            "pool": pool,
+            "home": str(settings.home),
+            "data": settings.data,
+            "api": url,
+            "key": key(pool),
+            "port": world.ports["native"] if pool == pools.POLICIES else 0,
+            "ingress": {"host": "127.0.0.1", "port": world.ports["ingress"]},
+        }
+
+    return pools.ServePools(
+        address=world.ray.address,
+        dashboard=world.ray.dashboard,
+        settings=told,
+        environment=environment.child_environment(RLAAS_HOME=str(settings.home), **world.ray.environment()),
+        token=_token(world),
+    )
+
+
+def _token(world: runtime.Runtime) -> str | None:
+    return Path(world.ray.token_path).read_text().strip() if world.ray.token_path else None
 
 
 def _mirror(settings: Settings) -> Mirror:

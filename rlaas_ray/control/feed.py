@@ -43,19 +43,23 @@ class Feed:
         self._told: dict[str, str] = {}  # listener -> the keys it was told last
         self.bell = Bell()
 
-    def news(self, pool: str, *, after_epoch: int, listener: str) -> dict[str, Any] | None:
-        """Tables beyond `after_epoch` with all they need; None when this listener has been told tables and keys already."""
+    def news(self, pool: str, *, after_epoch: int, listener: str | None, last: bool = False) -> dict[str, Any] | None:
+        """Tables beyond `after_epoch` with all they need; None when this listener has been told tables and keys already.
+
+        Who has no address (None) is told the keys at the `last` look, whether they changed or not.
+        """
         with self._database.read() as tx:
             tables = endpoints.newest(tx, pool=pool, after_epoch=after_epoch)
             living = keys.living(tx, roles=_DECIDERS, now_us=self._clock.now_us())
             mark = ",".join(key.id for key in living)
-            if not tables and self._told.get(listener) == mark:
+            if not tables and after_epoch >= 0 and not (last if listener is None else self._told.get(listener) != mark):
                 return None
             digests = sorted({arm.digest for table in tables if not table.deleted for arm in table.arms})
             bundles = registry.uris(tx, digests)
-        self._told[listener] = mark
+        if listener is not None:
+            self._told[listener] = mark
         return {
-            "epoch": max((table.epoch for table in tables), default=after_epoch),
+            "epoch": max((table.epoch for table in tables), default=max(after_epoch, 0)),
             "tables": [table.to_json() for table in tables],
             "bundles": bundles,
             "keys": [{"prefix": key.prefix, "hash": key.hash, "roles": list(key.roles)} for key in living],

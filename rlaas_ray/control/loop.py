@@ -149,7 +149,9 @@ class Loop:
         if head is None:
             return []
         if head != self._head:
-            self._head, self._applied = head, set()
+            # A new head has no pools; after a restart of this process its own still run, and are not deployed again.
+            self._applied = set(pools.running())
+            self._head = head
         with self._parts.database.read() as tx:
             wanted = {DEFAULT_POOL, *endpoints.pools(tx)}
         fresh = sorted(wanted - self._applied)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from typing import Annotated, Any
 
@@ -64,21 +65,22 @@ def internal() -> APIRouter:
         app: App,
         *,
         actor: Who,
-        after_epoch: Annotated[int, Query(ge=0)] = 0,
+        after_epoch: Annotated[int, Query(ge=-1)] = 0,
         listener: str | None = None,
         pid: int | None = None,
         wait_s: Annotated[float, Query(ge=0, le=_POLL_S)] = _POLL_S,
     ) -> Any:
         actor.must_be(f"pool:{pool}")
-        told = listener or actor.id
-        waited_s = 0.0
+        address, waited_s = listener or None, 0.0  # a replica polls for itself too, and listens nowhere
         while True:
-            if listener is not None:
-                app.feed.hear(pool, address=listener, pid=pid, epoch=after_epoch)
-            news = await anyio.to_thread.run_sync(lambda: app.feed.news(pool, after_epoch=after_epoch, listener=told))
+            if address is not None:
+                app.feed.hear(pool, address=address, pid=pid, epoch=after_epoch)
+            last = waited_s >= wait_s
+            look = functools.partial(app.feed.news, pool, after_epoch=after_epoch, listener=address, last=last)
+            news = await anyio.to_thread.run_sync(look)
             if news is not None:
                 return news
-            if waited_s >= wait_s:
+            if last:
                 return Response(status_code=204)
             # This process rings; another API replica's commit is seen at the next look.
             await app.feed.bell.wait(_LOOK_S)
