@@ -252,12 +252,13 @@ def _reference_returns(
         state, _, _ = dynamics.reset_batch(params, streams)
         total, spent, above = np.zeros(episodes), np.zeros((episodes, 4)), np.zeros(episodes)
         for _ in range(params.episode_length):
-            state = reference_.settle(state)
-            still = references.stay(state)
-            state, _, reward, cost, _, _, info = dynamics.step_batch(params, state, still, streams)
+            ahead = dynamics.renew(params, state, streams=streams)
+            above += references.bound(params, ahead)
+            power, tilt = reference_.settle(ahead)
+            state = dict(state, power=power, tilt=tilt)
+            state, _, reward, cost, _, _, _ = dynamics.step_batch(params, state, references.stay(state), streams)
             total += reward
             spent += cost / params.episode_length
-            above += references.bound(params, state, demand=info["demand"])
         for kept, value in zip(totals, (total, spent, above), strict=True):
             kept.append(value)
     return tuple(np.concatenate(kept) for kept in totals)  # type: ignore[return-value]

@@ -109,7 +109,10 @@ def reset_batch(params: Params, streams: philox.Streams) -> tuple[snapshot.State
         state[name] = np.full((count, CELLS), value, np.float32)
     _drop_users(params, state, slots=np.arange(USERS), words=users)
     words = _draw(streams, t=np.zeros(count, np.int64), plan=_DEMAND_PLAN)
-    seen, _ = _measure(params, state, noise_words=words, hour=(hour - 1) % HOURS, passes=_COLD_PASSES)
+    hour = (hour - 1) % HOURS
+    before = dict(state, step=state["step"] - 1)
+    demand = demand_of(params, before, words=words[:, :USERS], hour=hour)
+    seen, state = _measure(params, state, demand=demand, hour=hour, passes=_COLD_PASSES)
     return state, seen.pop("observation"), seen
 
 
@@ -118,24 +121,31 @@ def step_batch(  # noqa: PLR0917 - the seam that all environments share
 ) -> tuple[snapshot.State, F32, F64, F64, Bool, Bool, dict[str, Any]]:
     """One quarter of an hour. action (B, 84) in -1..1: power, tilt, fairness and CIO of each cell in turn."""
     action = check_action(action)
-    state = dict(state)
-    count, step = len(action), state["step"]
-    words = _draw(streams, t=step + 1, plan=_STEP_PLAN)
+    state = renew(params, state, streams=streams)
+    demand: F32 = state.pop("demand")
     _settle(state, action=action)
+    hour = state["hour"]
+    state["hour"], state["step"] = (hour + 1) % HOURS, state["step"] + 1
+    info, state = _measure(params, state, demand=demand, hour=hour, passes=3)
+    normalised = info["normalised"]
+    reward = sum(weight * normalised[:, k] for k, weight in enumerate(params.weights))
+    truncated = state["step"] >= params.episode_length
+    return state, info.pop("observation"), reward, info["cost"], np.zeros(len(action), np.bool_), truncated, info
+
+
+def renew(params: Params, state: snapshot.State, *, streams: philox.Streams) -> snapshot.State:
+    """The users of the coming interval and their `demand` (B, U), on which no setting has an effect; references look here too."""
+    state = dict(state)
+    words = _draw(streams, t=state["step"] + 1, plan=_STEP_PLAN)
     _move_hotspots(params, state, centre_words=words[:, -4:])
     state["gain"], state["theta"] = state["gain"].copy(), state["theta"].copy()
     for name in ("base", "priority", "tariff", "cell"):
         state[name] = state[name].copy()
     if params.mode == "emergency":
         _surge(params, state, streams=streams)
-    _redrop(params, state, words=words[:, 4 * _DEMAND_BLOCKS : -4].reshape(count, RING, 4))
-    hour = state["hour"]
-    state["hour"], state["step"] = (hour + 1) % HOURS, step + 1
-    info, state = _measure(params, state, noise_words=words, hour=hour, passes=3)
-    normalised = info["normalised"]
-    reward = sum(weight * normalised[:, k] for k, weight in enumerate(params.weights))
-    truncated = state["step"] >= params.episode_length
-    return state, info.pop("observation"), reward, info["cost"], np.zeros(count, np.bool_), truncated, info
+    _redrop(params, state, words=words[:, 4 * _DEMAND_BLOCKS : -4].reshape(len(words), RING, 4))
+    state["demand"] = demand_of(params, state, words=words[:, :USERS], hour=state["hour"])
+    return state
 
 
 def check_action(action: Array) -> F32:
@@ -182,32 +192,25 @@ def forced_out(state: snapshot.State) -> Bool:
 
 
 def demand_of(params: Params, state: snapshot.State, *, words: U32, hour: I64) -> F32:
-    """Offered Mbps (B, U) of an interval: base x profile x lognormal noise from a table of 65,536 equally likely values."""
-    demand = params.noise[words >> np.uint32(16)]
+    """Offered Mbps (B, U): base x profile x lognormal noise from a table of 65,536 equally likely values.
+
+    While a site is out (`step` is the interval's), the first hotspot's users ask for three times as much.
+    """
+    demand: F32 = params.noise[words >> np.uint32(16)]
     demand *= state["base"]
     demand *= params.profile[hour][:, None]
-    found: F32 = demand
-    return found
-
-
-def surge(demand: F32, state: snapshot.State) -> F32:
-    """Demand of the first hotspot's users times three while a site is out; state's `step` is the interval's."""
-    surging = forced_out(state).any(axis=1)
-    demand = demand.copy()
-    demand[np.ix_(surging, _SURGE_SLOTS)] *= 3.0
+    if params.mode == "emergency":
+        demand[np.ix_(forced_out(state).any(axis=1), _SURGE_SLOTS)] *= 3.0
     return demand
 
 
 def _measure(
-    params: Params, state: snapshot.State, *, noise_words: U32, hour: I64, passes: int
+    params: Params, state: snapshot.State, *, demand: F32, hour: I64, passes: int
 ) -> tuple[dict[str, Any], snapshot.State]:
     emergency = params.mode == "emergency"
     # `step` has advanced already; the outage is that of the interval just lived through.
     now = dict(state, step=state["step"] - 1)
     settings = settings_of(now, emergency=emergency)
-    demand = demand_of(params, state, words=noise_words[:, :USERS], hour=hour)
-    if emergency:
-        demand = surge(demand, now)
     before = state["cell"]
     outcome = snapshot.evaluate(
         state,

@@ -168,7 +168,7 @@ def cell_features(
     size = settings.power.size
 
     def cell_sum(values: F32 | F64) -> F64:
-        return np.bincount(bins, weights=values.ravel(), minlength=size).reshape(shape)
+        return np.bincount(bins, weights=values.ravel(), minlength=size).astype(np.float64, copy=False).reshape(shape)
 
     # Three counts in one exact float64 sum: users, satisfied, priority.
     packed = cell_sum(1.0 + 1024.0 * outcome.satisfied + 1048576.0 * priority)

@@ -27,37 +27,35 @@ _LEAST_SINR = 10.0**-0.6
 
 
 class Reference(Protocol):
-    """Settings for the coming interval from the whole state."""
+    """Settings for the coming interval, from the users and demands that it will have (dynamics.renew)."""
 
-    def settle(self, state: snapshot.State) -> snapshot.State:
-        """The state with other settings (power, tilt); nothing else changes."""
+    def settle(self, ahead: snapshot.State) -> tuple[F32, F32]:
+        """Power and tilt (B, C)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class CoordinateAscent:
-    """One sweep over the cells each step: the best of 31 (power, tilt) for each cell in turn, on the present users.
+    """One sweep over the cells each step: the best of 31 (power, tilt) for each cell in turn, busiest first.
 
-    The operators' self-organising network at its best: no ramp, no measurement error, the mean demand of the coming
-    interval known.
+    The operators' self-organising network at its best: no ramp, no measurement error, users and demands of the interval known.
     """
 
     params: dynamics.Params
 
-    def settle(self, state: snapshot.State) -> snapshot.State:
-        """Each network by itself: 31 candidates are a batch."""
-        settled = dict(state, power=state["power"].copy(), tilt=state["tilt"].copy())
-        for row in range(len(state["hour"])):
-            one = {name: value[row : row + 1] for name, value in state.items()}
-            power, tilt = settled["power"][row].copy(), settled["tilt"][row].copy()
-            for cell in np.argsort(-state["load"][row], kind="stable"):
+    def settle(self, ahead: snapshot.State) -> tuple[F32, F32]:
+        """Each network by itself: 31 candidates and the present setting are a batch."""
+        powers, tilts = ahead["power"].copy(), ahead["tilt"].copy()
+        for row in range(len(powers)):
+            one = {name: value[row : row + 1] for name, value in ahead.items()}
+            power, tilt = powers[row], tilts[row]
+            for cell in np.argsort(-ahead["load"][row], kind="stable"):
                 trial_power = np.repeat(power[None], len(CANDIDATES) + 1, axis=0)
                 trial_tilt = np.repeat(tilt[None], len(CANDIDATES) + 1, axis=0)
                 trial_power[:-1, cell], trial_tilt[:-1, cell] = CANDIDATES[:, 0], CANDIDATES[:, 1]
                 best = int(np.argmax(self._worth(one, power=trial_power, tilt=trial_tilt)))
                 power[cell], tilt[cell] = trial_power[best, cell], trial_tilt[best, cell]
-            settled["power"][row], settled["tilt"][row] = power, tilt
-        return settled
+        return powers, tilts
 
     def _worth(self, one: Mapping[str, Any], *, power: F32, tilt: F32) -> F64:
         return value(self.params, one, power=power, tilt=tilt, load=np.repeat(one["load"], len(power), axis=0))
@@ -71,21 +69,21 @@ class GreedySleep:
     wake_at: float = 0.7
     tolerance: float = 0.01
 
-    def settle(self, state: snapshot.State) -> snapshot.State:
+    def settle(self, ahead: snapshot.State) -> tuple[F32, F32]:
         """All networks at once: the k-th emptiest cell of each is tried together."""
-        count = len(state["hour"])
-        tilt = np.full_like(state["tilt"], dynamics.HOLD["tilt"])
-        power = np.full_like(state["power"], dynamics.HOLD["power"])
-        covered, content, load = self._quality(state, power=power, tilt=tilt)
+        count = len(ahead["hour"])
+        tilt = np.full_like(ahead["tilt"], dynamics.HOLD["tilt"])
+        power = np.full_like(ahead["power"], dynamics.HOLD["power"])
+        covered, content, load = self._quality(ahead, power=power, tilt=tilt)
         rows = np.arange(count)
         for cell in np.argsort(load, axis=1, kind="stable").T:
             trial = power.copy()
             trial[rows, cell] = dynamics.POWER_DBM[0]
-            covered_now, content_now, load_now = self._quality(state, power=trial, tilt=tilt)
+            covered_now, content_now, load_now = self._quality(ahead, power=trial, tilt=tilt)
             kept = (covered_now >= covered - self.tolerance) & (content_now >= content - self.tolerance)
             kept &= load_now.max(axis=1) <= np.maximum(self.wake_at, load.max(axis=1))
             power = np.where(kept[:, None], trial, power)
-        return dict(state, power=power, tilt=tilt)
+        return power, tilt
 
     def _quality(self, state: snapshot.State, *, power: F32, tilt: F32) -> tuple[F64, F64, F32]:
         outcome, _, _ = _look(self.params, state, power=power, tilt=tilt, load=state["load"])
@@ -102,7 +100,7 @@ def stay(state: Mapping[str, Any]) -> F32:
 def value(
     params: dynamics.Params, state: Mapping[str, Any], *, power: F32, tilt: F32, load: F32, passes: int = 3
 ) -> F64:
-    """The reward (n,) that the mean demand of the coming interval would give with these settings; one state row, or n."""
+    """The reward (n,) that these settings would bring; state as dynamics.renew gives it, one row or n."""
     outcome, _, demand = _look(params, state, power=power, tilt=tilt, load=load, passes=passes)
     shape = demand.shape
     found = measures.measure(
@@ -117,9 +115,9 @@ def value(
     return np.asarray(found.normalised @ np.asarray(params.weights))
 
 
-def bound(params: dynamics.Params, state: Mapping[str, Any], *, demand: F32) -> F64:
+def bound(params: dynamics.Params, state: Mapping[str, Any]) -> F64:
     """Above every setting's reward, and loosely: each objective as if it were alone, on a network without interference (B,)."""
-    power = np.float32(dynamics.POWER_DBM[1])
+    demand, power = state["demand"], np.float32(dynamics.POWER_DBM[1])
     best = np.exp((state["gain"].max(axis=1) + power) * radio.LN_PER_DB) / radio.NOISE_MW
     rate = radio.rate_mbps(best.astype(np.float32))
     served = np.minimum(rate, demand)
@@ -158,7 +156,7 @@ def grid_table(*, seed: int = 0, drops: int = 32, hours: int = 8) -> dict[str, t
         for number, (power, tilt, alpha) in enumerate(choices):
             state["fairness"] = cells * np.float32(np.log(alpha) / np.log(4.0))
             for hour in range(hours):
-                state["hour"] = np.full(drops, hour * dynamics.HOURS // hours)
+                state["demand"] = state["base"] * params.profile[hour * dynamics.HOURS // hours]
                 set_to = {"power": cells * np.float32(power), "tilt": cells * np.float32(tilt)}
                 total[number] += value(params, state, **set_to, load=0.5 * cells, passes=10).sum()
         best[mode] = choices[int(np.argmax(total))]
@@ -171,9 +169,7 @@ def _look(
     """The snapshot with other settings; state has one row, or as many as the settings."""
     emergency = params.mode == "emergency"
     wide = {name: np.broadcast_to(state[name], (len(power), *state[name].shape[1:])) for name in _SEEN}
-    demand: F32 = wide["base"] * params.profile[wide["hour"]][:, None]
-    if emergency:
-        demand = dynamics.surge(demand, wide)
+    demand: F32 = wide["demand"]
     settings = dynamics.settings_of({**wide, "power": power, "tilt": tilt}, emergency=emergency)
     return (
         snapshot.evaluate(wide, settings, demand=demand, load=load, cell=wide["cell"], passes=passes),
@@ -182,4 +178,4 @@ def _look(
     )
 
 
-_SEEN = ("gain", "theta", "base", "cell", "hour", "step", "fairness", "cio", "outage_site", "outage_start")
+_SEEN = ("gain", "theta", "demand", "cell", "step", "fairness", "cio", "outage_site", "outage_start")
