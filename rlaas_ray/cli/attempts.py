@@ -97,14 +97,16 @@ def _stayed(run: Run, *, transport: httpx.BaseTransport, title: str, quiet: bool
 
 
 def _attempt(run_id: str, *, number: int, client: httpx.Client, stop: Stop) -> dict[str, Any]:
-    return wiring.attempt(
-        run_id,
-        number=number,
-        settings=settings.read(),
+    own = settings.read()
+    reports = reporter.HttpReporter(
         client=client,
-        stop=stop.event,
+        run_id=run_id,
+        attempt=number,
+        directory=own.home / "runs" / run_id,
+        clock=settings.SystemClock(),
         place_ref=following.place_ref(number),
     )
+    return wiring.attempt(reporter=reports, settings=own, client=client, stop=stop.event)
 
 
 @contextmanager
