@@ -125,8 +125,10 @@ def _bound(config: ListenerConfig) -> socket.socket:
 def main() -> None:
     """Read the settings from stdin and serve."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    config = ListenerConfig.from_json(sys.stdin.readline())
-    uvloop.run(Child(config).run())
+    told = sys.stdin.readline()
+    # A spare child may wait here for long; when its parent ends, stdin does, and so does the child.
+    if told:
+        uvloop.run(Child(ListenerConfig.from_json(told)).run())
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ class Watchdog:
         self._config = dataclasses.replace(config, port=self.port, generation=generation)
         self._children: list[_Child] = []
         self._processes = processes
+        # Started and waiting: importing costs a second or more, which a respawn would otherwise add to its gap.
+        self._spare: subprocess.Popen[bytes] | None = None
         self._respawned: deque[float] = deque()
         self._stopping = threading.Event()
         self._threads = [
@@ -118,6 +120,11 @@ class Watchdog:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
+        if self._spare is not None:
+            self._spare.kill()
+            self._spare.wait()
+            for pipe in (self._spare.stdin, self._spare.stdout):
+                _pipe(pipe).close()
         self._reserved.close()
         seal.seal_all(self._config.data)
 
@@ -128,21 +135,25 @@ class Watchdog:
         page = StatusPage(page_path)
         page.clear()
         config = dataclasses.replace(self._config, status=str(page_path))
+        process, self._spare = self._spare or self._started(), None
+        with contextlib.suppress(BrokenPipeError):
+            _pipe(process.stdin).write(config.to_json().encode() + b"\n")
+            _pipe(process.stdin).close()
+        return _Child(process=process, page=page, started_s=self._clock.monotonic_s())
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """A child that imports what it needs, and then waits on stdin for its settings."""
         log = self._log_path()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stderr:
             # A session of its own: Ray ends a worker's process group with the worker, and Ctrl-C goes to a terminal's.
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "rlaas_ray.serve.listener"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
             )
-        with contextlib.suppress(BrokenPipeError):
-            _pipe(process.stdin).write(config.to_json().encode() + b"\n")
-            _pipe(process.stdin).close()
-        return _Child(process=process, page=page, started_s=self._clock.monotonic_s())
 
     def _wait_listening(self, child: _Child) -> None:
         out = _pipe(child.process.stdout)
@@ -159,6 +170,8 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stopping.wait(LOOK_S):
+            if self._spare is None or self._spare.poll() is not None:
+                self._spare = self._started()
             for index, child in enumerate(self._children):
                 if self._is_well(child):
                     continue

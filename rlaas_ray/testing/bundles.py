@@ -31,7 +31,7 @@ def a_bundle(
         )
         for index, (before, after) in enumerate(itertools.pairwise(sizes))
     )
-    space = gymnasium.spaces.Discrete(actions)
+    space: gymnasium.spaces.Space[Any] = gymnasium.spaces.Discrete(actions)
     contents = bundle.BundleContents(
         name=f"random-{seed}",
         created_us=1_700_000_000_000_000,
