@@ -6,19 +6,19 @@ Called by runner.py. Never attaches to a cluster that it finds by itself, never 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import ray
+from ray import _raylet
 from ray._private import ray_constants
 
+from rlaas_ray.train import worlds
 from rlaas_ray.train.presets import Plan
 
 OBJECT_STORE_BYTES = 150_000_000
@@ -32,11 +32,15 @@ def connected(plan: Plan, *, address: str | None) -> Iterator[float]:
     if ray.is_initialized():
         yield _share(actors)
     elif address is not None:
+        module = worlds.module_of(plan.env)  # a user's module goes with the job; what is installed is expected there
         ray.init(
             address=address,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            runtime_env={"env_vars": dict.fromkeys(_THREADS, "1"), "py_modules": _travelling(plan.env)},
+            runtime_env={
+                "env_vars": dict.fromkeys(_THREADS, "1"),
+                "py_modules": [] if module is None else [str(module)],
+            },
         )
         try:
             yield _share(actors)
@@ -67,6 +71,7 @@ def _own(actors: int) -> Iterator[None]:
     before = ray_constants.ENABLE_RAY_CLUSTER
     os.environ.update(added)  # noqa: TID251  # Ray's processes take these from their parent
     ray_constants.ENABLE_RAY_CLUSTER = False  # read at import, which was before
+    _read_again()
     try:
         ray.init(
             address="local",
@@ -83,22 +88,17 @@ def _own(actors: int) -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
         for name in added:
             os.environ.pop(name, None)  # noqa: TID251  # as it was
+        _read_again()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read_again() -> None:
+    """Ray's core keeps what it read of the environment first; its own way to switch authentication on is this."""
+    _raylet.Config.initialize("")  # type: ignore[attr-defined]
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 def _share(actors: int) -> float:
     """A CPU each where there are enough; else equal parts, so that a training on a small cluster starts at all."""
     free = float(ray.available_resources().get("CPU", 0.0))  # type: ignore[no-untyped-call]
     return 1.0 if free >= actors else max(0.01, int(100 * free / max(1, actors)) / 100)
-
-
-def _travelling(env: str) -> list[str]:
-    """A user's module goes with the job; what is installed is expected there."""
-    if ":" not in env:
-        return []
-    top = env.partition(":")[0].partition(".")[0]
-    file = getattr(importlib.import_module(top), "__file__", None)
-    if file is None or "site-packages" in file or file.startswith(sys.base_prefix):
-        return []
-    path = Path(file)
-    return [str(path.parent if path.name == "__init__.py" else path)]

@@ -121,7 +121,12 @@ class Iterations:
         if hopeless or self._failed_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise WorkFailed(
                 f"env {self.plan.env} failed in every env runner",
-                given=reasons[0][-2000:] if reasons else "no answer from any env runner",
+                given=_last_line(reasons[0]) if reasons else "no answer from any env runner",
                 expected="a step that returns",
                 cure=f"`rlaas env check {self.plan.env}` runs it alone and shows the step.",
             )
+
+
+def _last_line(reason: str) -> str:
+    """The end of a traceback, where the env's own words are."""
+    return reason.strip().rpartition("\n")[2]

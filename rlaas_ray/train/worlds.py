@@ -5,8 +5,11 @@ Made by `of`, for runner.py; opened by sampler.py. Never steps anything.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -33,9 +36,12 @@ class Worlds:
     weights: tuple[float, ...] | None = None
     units: int = 1
     shared: bool = False
+    folder: str | None = None  # where a user's module was found; actors on this machine look there as well
 
     def make(self, *, envs: int, seed: int, first_index: int) -> VectorEnv:
         """A vector env of `envs` envs (envs * units rows), seeded."""
+        if self.folder is not None and self.folder not in sys.path:
+            sys.path.append(self.folder)
         shared = self.view()
         if shared is not None:
             return shared.make_vector(
@@ -102,4 +108,16 @@ def of(spec: TrainSpec) -> Worlds:
         weights=spec.weights,
         units=1 if shared is None else shared.units,
         shared=shared is not None,
+        folder=None if (found := module_of(spec.env)) is None else str(found.parent),
     )
+
+
+def module_of(env: str) -> Path | None:
+    """The file or package folder of a user's own module in `module:Class`; None for what is installed."""
+    if ":" not in env:
+        return None
+    file = importlib.import_module(env.partition(":")[0].partition(".")[0]).__file__
+    if file is None or "site-packages" in file or file.startswith(sys.base_prefix):
+        return None
+    path = Path(file)
+    return path.parent if path.name == "__init__.py" else path

@@ -1,4 +1,4 @@
-"""Training learns, in one process: CartPole over seeds, and users' envs of each kind of space, through to a bundle that acts the same."""
+"""Training learns, in one process: CartPole over seeds, and users' envs of each kind of space, to a bundle that acts the same."""
 
 import threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A training that is killed goes on from its last iteration: kill -9 of a real process, then resume; stop and Ctrl-C leave a checkpoint.
+"""A killed training goes on from its last iteration: kill -9 of a real process, resume; stop and Ctrl-C leave a checkpoint.
 
 In one process and without Ray: what is tested is the run's own state, which is the same on both paths.
 """
