@@ -43,7 +43,7 @@ def test_a_cell_at_30_dbm_sleeps_keeps_its_settings_and_wakes_at_40_above_one_ha
         state, *_ = dynamics.step_batch(params, state, _action(3, power=-1, tilt=0.5), streams)
     assert (state["power"] == 30.0).all()
     kept = state["tilt"].copy()
-    state, seen, reward, cost, _, _, info = dynamics.step_batch(params, state, _action(3, power=0.5, tilt=1), streams)
+    state, seen, _reward, cost, _, _, info = dynamics.step_batch(params, state, _action(3, power=0.5, tilt=1), streams)
     assert (state["power"] == 30.0).all()
     assert np.array_equal(state["tilt"], kept)
     assert info["objectives"][:, 2] == pytest.approx(np.full(3, 3150.0))

@@ -23,7 +23,7 @@ def test_full_buffer_airtime_has_its_closed_form(alpha, expected):
 
 
 def _sorted_form(rate, cap, *, alpha):
-    """Water filling by sorting on cap / w: the exact answer to compare with. Suffix sums, because the weights span many decades."""
+    """Water filling by sorting on cap / w: the exact answer. Suffix sums, because the weights span many decades."""
     weight = rate ** ((1 - alpha) / alpha)
     order = np.argsort(cap / weight, kind="stable")
     rest = np.cumsum(weight[order][::-1])[::-1]
@@ -95,8 +95,8 @@ def test_six_watt_figures_are_exact():
     site_sleep = radio.cell_power_w(full, np.ones((1, 3)), asleep=~none).sum()
     assert (site_full, site_idle, site_sleep) == pytest.approx((1344.0, 780.0, 450.0))
     assert (7 * site_full, 7 * site_idle, 7 * site_sleep) == pytest.approx((9408.0, 5460.0, 3150.0))
-    assert (measures.ENERGY_MAX_W, measures.ENERGY_SLEEP_W) == pytest.approx((9408.0, 3150.0))
-    with pytest.raises(NotBuilt, match="tr38864|power model"):
+    assert pytest.approx((9408.0, 3150.0)) == (measures.ENERGY_MAX_W, measures.ENERGY_SLEEP_W)
+    with pytest.raises(NotBuilt, match="power model"):
         dynamics.params(power_model="tr38864")
 
 
