@@ -39,7 +39,7 @@ def connected(plan: Plan, *, address: str | None) -> Iterator[float]:
             log_to_driver=False,
             runtime_env={
                 "env_vars": dict.fromkeys(_THREADS, "1"),
-                "py_modules": [] if module is None else [str(module)],
+                **({} if module is None else {"py_modules": [str(module)]}),  # an empty list fails every actor (2.60.0)
             },
         )
         try:
