@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from rlaas_ray.errors import Interrupted, InvalidInput, WorkFailed
 from rlaas_ray.evaluation import episodes
@@ -26,7 +25,7 @@ from rlaas_ray.specs.runs import Progress
 from rlaas_ray.specs.seams import Clock, Reporter
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import checkpoint as checkpoints
-from rlaas_ray.train import export, inprocess, ledger, presets
+from rlaas_ray.train import export, inprocess, ledger, presets, threads
 from rlaas_ray.train.checkpoint import Checkpoint
 from rlaas_ray.train.iteration import Trainer
 from rlaas_ray.train.presets import Plan
@@ -119,10 +118,9 @@ def resolve(spec: TrainSpec) -> tuple[Worlds, Plan]:
 
 @contextlib.contextmanager
 def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
-    torch.set_num_threads(1)
     # Slices end at checkpoints that are due after every iteration.
     slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 else 0.0
-    with contextlib.ExitStack() as stack:
+    with threads.one(), contextlib.ExitStack() as stack:
         trainer: Trainer
         if run.plan.num_env_runners == 0 and run.plan.num_learners == 0:
             trainer = inprocess.InProcess(run.plan, run.worlds, slice_s=slice_s)

@@ -18,7 +18,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing  # noqa: TID251
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch  # noqa: TID251
 
 from rlaas_ray.specs.arrays import F32
-from rlaas_ray.train import analytic, autograd, heads, network, presets
+from rlaas_ray.train import analytic, autograd, heads, network, presets, threads
 from rlaas_ray.train.analytic import FlatState, Schedule, Weights
 from rlaas_ray.train.columns import Columns
 
@@ -29,6 +29,8 @@ class ColumnarLearner(PPOTorchLearner):
     def build(self) -> None:
         """RLlib's build; then the flat memory and a certified engine."""
         super().build()
+        if self.config.num_learners > 0:
+            threads.use_one()
         plan = self.config.plan
         self._shape: network.Shape = self.config.shape
         self._head = heads.head_of(self.config.worlds.action_space)

@@ -10,12 +10,12 @@ import os
 import traceback
 from typing import Any
 
-import torch
 from ray.rllib.core import DEFAULT_MODULE_ID  # noqa: TID251
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES  # noqa: TID251
 from ray.rllib.env.env_runner import EnvRunner  # noqa: TID251
 from ray.rllib.utils.checkpoints import Checkpointable  # noqa: TID251
 
+from rlaas_ray.train import threads
 from rlaas_ray.train.sampler import Fragment, Request, Sampler, failed
 
 
@@ -25,7 +25,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
         if self.num_workers > 0:
-            torch.set_num_threads(1)
+            threads.use_one()
         index = max(0, (self.worker_index or 0) - 1)
         self._sampler = Sampler(
             config.worlds, sampling=config.sampling, shape=config.shape, seed=config.plan.seed, index=index
