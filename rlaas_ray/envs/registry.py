@@ -50,14 +50,19 @@ def ours() -> list[str]:
     return list(_OURS)
 
 
+def resolve(env: str) -> str:
+    """The environment that a data set's name stands for; every other name is its own."""
+    return DATASETS.get(env, env)
+
+
 def training_view(env: str) -> view.TrainingView | None:
     """The shared view of a factored environment, or None."""
-    return _VIEWS.get(env)
+    return _VIEWS.get(resolve(env))
 
 
 def baselines_of(env: str) -> ModuleType | None:
     """The module with POLICIES and REFERENCES of an environment, or None."""
-    return _BASELINES.get(env)
+    return _BASELINES.get(resolve(env))
 
 
 def make(
@@ -68,6 +73,7 @@ def make(
     config: Mapping[str, Any] | None = None,
 ) -> Env:
     """One environment."""
+    env = resolve(env)
     arguments = _arguments(mode=mode, weights=weights, config=config)
     if ":" in env:
         return _construct(env, arguments=arguments)
@@ -92,7 +98,7 @@ def make_vector(
     """
     if num_envs < 1:
         raise InvalidInput("num_envs", given=num_envs, expected="1 or more", cure="Ask for at least one.")
-    arguments = _arguments(mode=mode, weights=weights, config=config)
+    env, arguments = resolve(env), _arguments(mode=mode, weights=weights, config=config)
     if env in _OURS:
         arguments |= {"seed": seed, "first_index": first_index}
         return _built(env, lambda: gymnasium.make_vec(env, num_envs=num_envs, **arguments))  # type: ignore[return-value]

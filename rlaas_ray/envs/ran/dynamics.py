@@ -45,14 +45,19 @@ _SURGE_SLOTS = np.flatnonzero(_SLOT_HOT & (_SLOT_SPOT == 0))
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Params:
-    """What is fixed for a world: weights of the objectives, the mode's events, length of an episode, pool and demand tables."""
+    """What is fixed for a world: weights of the objectives, the mode's events, length of an episode, demand tables."""
 
     mode: str
     weights: tuple[float, ...]
     episode_length: int
-    pool: pools.Pool
+    scenario: channel.Scenario
     noise: F32
     profile: F32
+
+    @property
+    def pool(self) -> pools.Pool:
+        """Made at the first drop: whoever only asks for spaces does not wait for it."""
+        return pools.pool(self.scenario)
 
 
 def params(
@@ -74,7 +79,7 @@ def params(
         mode=mode,
         weights=measures.weights_of(mode, weights=weights),
         episode_length=episode_length,
-        pool=pools.pool(channel.Scenario(name=scenario)),
+        scenario=channel.Scenario(name=scenario),
         noise=_noise_table(),
         profile=demand_profile(np.arange(HOURS) / 4.0).astype(np.float32),
     )

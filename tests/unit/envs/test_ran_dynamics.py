@@ -237,3 +237,15 @@ def test_costs_are_named_and_limited():
     assert made.metadata["costs"] == ["coverage", "latency", "priority", "handover"]
     assert made.metadata["cost_limits"] == [0.02, 0.0, 0.05, 0.10]
     assert [name for name, _, _ in made.metadata["objectives"]] == ["latency_p95", "throughput", "energy", "satisfied"]
+
+
+@pytest.mark.slow
+def test_the_micro_scenario_is_the_same_code_with_the_other_column():
+    made = registry.make(registry.RAN, config={"scenario": "UMi"})
+    made.reset(seed=0)
+    seen, reward, *_ = made.step(np.zeros(84, np.float32))
+    assert np.isfinite(seen).all()
+    assert 0.3 < reward < 1.0
+    assert pool.pool(made.unwrapped.domain.params.scenario).theta_deg.max() < 45.0  # 10 m mast, 10 m away
+    with pytest.raises(InvalidInput, match="UMa or UMi"):
+        registry.make(registry.RAN, config={"scenario": "rural"})

@@ -132,6 +132,13 @@ def test_a_mode_for_an_environment_without_modes_is_refused():
         registry.make("CartPole-v1", mode="emergency")
 
 
+def test_the_name_of_the_data_set_is_the_ran_environment():
+    assert registry.resolve("5g_network_data") == registry.RAN
+    assert registry.training_view("5g_network_data") is registry.training_view(registry.RAN)
+    worlds = registry.make_vector("5g_network_data", num_envs=2, seed=4)
+    assert np.array_equal(worlds.reset()[0], registry.make_vector(registry.RAN, num_envs=2, seed=4).reset()[0])
+
+
 def test_check_passes_ours_and_names_the_fault_of_others():
     assert check.fit(check.check(registry.RAN_TINY))
     assert check.fit(check.check(registry.RAN))
