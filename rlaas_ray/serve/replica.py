@@ -103,7 +103,8 @@ async def through(door: Door, request: starlette.requests.Request) -> starlette.
     await door(request.scope, request.receive, send)
     head, body = sent[0], sent[1]
     response = starlette.responses.Response(content=body["body"], status_code=head["status"])
-    response.raw_headers = list(head["headers"])
+    # Serve's proxy puts the request id on the answer itself; twice would be two values.
+    response.raw_headers = [(name, value) for name, value in head["headers"] if name != b"x-request-id"]
     return response
 
 
