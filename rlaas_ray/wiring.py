@@ -21,7 +21,7 @@ from rlaas_ray.errors import Interrupted, InvalidInput, LostLease, NotFound, Rla
 from rlaas_ray.settings import Settings, SystemClock
 from rlaas_ray.specs import document, runtime
 from rlaas_ray.specs.runs import Progress, Run, RunState
-from rlaas_ray.specs.seams import Clock, Mirror, Place, Pools, Reporter
+from rlaas_ray.specs.seams import Clock, DecisionLog, Mirror, Place, Pools, Reporter
 
 if TYPE_CHECKING:
     import httpx
@@ -33,7 +33,20 @@ _LOG = logging.getLogger(__name__)
 MODULES = "modules"
 
 
-def build(settings: Settings, *, inline: bool, url: str | None = None) -> Application:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Given:
+    """What a test (the users' too) hands in instead of the real thing; None takes the real one."""
+
+    clock: Clock | None = None
+    log: DecisionLog | None = None
+    places: Mapping[str, Place] | None = None
+    pools: Pools | None = None
+    mirror: Mirror | None = None
+
+
+def build(
+    settings: Settings, *, inline: bool, url: str = "http://127.0.0.1:8000", given: Given | None = None
+) -> Application:
     """The application on this home. `inline`: run processes are the caller's; else they are started here and reach `url`."""
     from rlaas_ray.control.application import Application
     from rlaas_ray.control.endpoints import Endpoints
@@ -50,7 +63,9 @@ def build(settings: Settings, *, inline: bool, url: str | None = None) -> Applic
     from rlaas_ray.store.database import Database
     from rlaas_ray.store.objects import Objects
 
-    home, clock = settings.home, SystemClock()
+    given = given or Given()
+    home = settings.home
+    clock: Clock = given.clock or SystemClock()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(settings.database)
     schema.migrate(database)
@@ -64,7 +79,7 @@ def build(settings: Settings, *, inline: bool, url: str | None = None) -> Applic
     keyring.first(lambda secret: secrets.write(home / "admin-key", secret, replace=True))
     records = Records(database=database, clock=clock, signer=signer, anchor=anchor)
     world = _runtime(home)
-    places = {} if inline else _places(settings, clock=clock, world=world, url=url or "http://127.0.0.1:8000")
+    places = {} if inline else given.places or _places(settings, clock=clock, world=world, url=url)
     models = Models(
         database=database, clock=clock, objects=Objects(Path(settings.data)), spaces_of=functools.partial(_spaces, home)
     )
@@ -77,7 +92,7 @@ def build(settings: Settings, *, inline: bool, url: str | None = None) -> Applic
     )
     judge = Judge(
         database=database,
-        log=ArrowDecisionLog(settings.data),
+        log=given.log or ArrowDecisionLog(settings.data),
         clock=clock,
         rollouts=rollouts,
         manifest=models.manifest,
@@ -91,8 +106,8 @@ def build(settings: Settings, *, inline: bool, url: str | None = None) -> Applic
         keyring=keyring,
         records=records,
         places=places,
-        pools=None if inline or world is None else _pools(settings, world=world, url=url or "", key=keyring.for_pool),
-        mirror=functools.cache(lambda: _mirror(settings)),
+        pools=given.pools or (None if inline else _pools(settings, world=world, url=url, key=keyring.for_pool)),
+        mirror=functools.cache(lambda: given.mirror or _mirror(settings)),
     )
     return Application(
         database=database,
@@ -262,7 +277,7 @@ def _told(error: BaseException) -> dict[str, Any]:
     return {"reason": type(error).__name__, "detail": str(error) or type(error).__name__, "cure": None}
 
 
-def _places(settings: Settings, *, clock: SystemClock, world: runtime.Runtime | None, url: str) -> dict[str, Place]:
+def _places(settings: Settings, *, clock: Clock, world: runtime.Runtime | None, url: str) -> Mapping[str, Place]:
     from rlaas_ray.jobs.here import HerePlace
 
     base = environment.child_environment(RLAAS_HOME=str(settings.home))
@@ -278,8 +293,11 @@ def _places(settings: Settings, *, clock: SystemClock, world: runtime.Runtime | 
     return found
 
 
-def _pools(settings: Settings, *, world: runtime.Runtime, url: str, key: Callable[[str], str]) -> Pools:
+def _pools(settings: Settings, *, world: runtime.Runtime | None, url: str, key: Callable[[str], str]) -> Pools | None:
     from rlaas_ray.serve import pools
+
+    if world is None:
+        return None
 
     def told(pool: str) -> Mapping[str, Any]:
         return {

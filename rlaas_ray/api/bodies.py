@@ -9,6 +9,7 @@ import hashlib
 from typing import Annotated, Any, Literal
 
 import orjson
+import pydantic
 from fastapi import Depends, Request
 from pydantic import Field
 
@@ -237,8 +238,13 @@ def spec(kind: str, body: dict[str, Any]) -> TrainSpec | OptimizeSpec | Evaluate
 
 
 def parse(kind: type[document.DocumentT], body: dict[str, Any]) -> document.DocumentT:
-    """A document of this kind."""
-    return document.parse(kind, body)
+    """A document of this kind; where `kind` is a field of its own, it does not name the document."""
+    if "kind" not in kind.model_fields:
+        return document.parse(kind, body)
+    try:
+        return kind.model_validate(body)
+    except pydantic.ValidationError as error:
+        raise document.from_validation(error, kind=kind) from None
 
 
 def named(body: dict[str, Any], *, field: str, value: str) -> dict[str, Any]:
