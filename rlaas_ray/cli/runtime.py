@@ -153,7 +153,9 @@ def environment(home: Path, *, runtime_id: str, url: str) -> dict[str, str]:
     """The environment of all that `up` starts: the mark that says it is ours, and where users' modules lie."""
     inherited = settings.variable("PYTHONPATH")
     modules = str(home / "modules")
+    ours = str(Path(sys.executable).parent)  # `ray job submit -- rlaas train spec.yaml` finds this very `rlaas`
     own = settings.child_environment(
+        PATH=f"{ours}{os.pathsep}{settings.variable('PATH') or os.defpath}",
         RLAAS_HOME=str(home),
         RLAAS_RUNTIME_ID=runtime_id,
         RLAAS_URL=url,

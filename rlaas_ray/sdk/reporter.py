@@ -118,6 +118,7 @@ class HttpReporter(Reporter):
         self._raise_if_lost()
         try:
             self._retry(self._flush)
+            self._retry(self._heartbeat)  # the last progress, which a beat within the same second has kept back
             self._insist("finish", final)
         except Unavailable:
             # The sweep of the API finds final.json when it is back; the work itself has not failed.
