@@ -39,7 +39,7 @@ class Replica:
     """`settings` are the pool's: see `SETTINGS`. Returns from its start only when the child listens: Serve then counts it in."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        _check(settings)
+        check(settings)
         config = ListenerConfig(
             host=settings.get("host", "127.0.0.1"),
             port=settings["port"],
@@ -110,12 +110,14 @@ async def through(door: Door, request: starlette.requests.Request) -> starlette.
 
 def application(settings: dict[str, Any], *, replicas: int) -> serve.Application:
     """The pool's app, with every setting said."""
+    check(settings)
     deployment: Any = serve.deployment(Replica, name=f"pool-{settings['pool']}", num_replicas=replicas, **OPTIONS)
     bound: serve.Application = deployment.bind(settings)
     return bound
 
 
-def _check(settings: dict[str, Any]) -> None:
+def check(settings: dict[str, Any]) -> None:
+    """Refuse settings that nobody reads, before anything is deployed."""
     unknown = set(settings) - SETTINGS
     if unknown:
         # Serve's own doors let unknown keys pass in silence.
