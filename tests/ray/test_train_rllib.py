@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -94,6 +95,26 @@ def test_a_default_training_has_two_actors_and_gives_a_bundle(tmp_path: Path) ->
     assert 6_000 <= result["steps"] <= 8_500
     policy = bundle.load(Path(result["bundle"]))
     assert 2.0 <= float(np.asarray(policy.act(np.array([40.0, 50.0], dtype=np.float32)))[0]) <= 6.0
+
+
+def test_a_training_attaches_to_the_ray_it_is_given_and_leaves_it_running(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
+        "import test_train_resume as t; from rlaas_ray.specs.train import TrainSpec\n"
+        "spec = TrainSpec(env='counting:Reach', total_timesteps=2000, num_env_runners=1)\n"
+        "print(t.execute(spec, Path(sys.argv[1]), ray_address=sys.argv[2])['state'])"
+    )
+    address = ray.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), address, str(Path(__file__).parent)],
+        env={**os.environ, "PYTHONPATH": ENVS},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("succeeded"), done.stderr
+    assert ray.cluster_resources()["CPU"] > 0
 
 
 def test_every_socket_of_our_own_ray_is_on_loopback() -> None:

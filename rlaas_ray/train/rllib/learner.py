@@ -113,7 +113,10 @@ class ColumnarLearner(PPOTorchLearner):
         flat = torch.cat([parameter.detach().reshape(-1) for parameter in order])
         first, second = (
             torch.cat(
-                [s[key].reshape(-1) if key in s else torch.zeros(p.numel()) for s, p in zip(old, order, strict=True)]
+                [
+                    s[key].reshape(-1) if key in s else torch.zeros(p.numel(), device=p.device)
+                    for s, p in zip(old, order, strict=True)
+                ]
             )
             for key in ("exp_avg", "exp_avg_sq")
         )
