@@ -6,6 +6,8 @@ For tests of control and API, the users' too. No socket, no process, no Ray: `as
 from __future__ import annotations
 
 import asyncio
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from rlaas_ray import wiring
 from rlaas_ray.api import app
 from rlaas_ray.control.application import Application
 from rlaas_ray.settings import Settings
+from rlaas_ray.store import database, schema
 from rlaas_ray.testing import rows
 from rlaas_ray.testing.clock import ManualClock
 from rlaas_ray.testing.log import MemoryDecisionLog
@@ -29,6 +32,8 @@ class House:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        home.mkdir(parents=True)
+        (home / "rlaas.db").write_bytes(_migrated())
         self.clock = ManualClock()
         self.log = MemoryDecisionLog(empty_decisions=rows.decisions([]), empty_rewards=rows.rewards([]))
         self.place = TwinPlace()
@@ -79,3 +84,13 @@ class House:
         transport = httpx.ASGITransport(self.api)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=told) as client:
             return await client.request(method, path, json=json)
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """An empty database with every table: migrating anew for each test would take longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = database.Database(f"sqlite:///{folder}/rlaas.db")
+        schema.migrate(made)
+        made.close()
+        return (Path(folder) / "rlaas.db").read_bytes()
