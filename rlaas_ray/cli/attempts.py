@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from rlaas_ray import settings, wiring
-from rlaas_ray.cli import following, output, server
+from rlaas_ray.cli import job, output, server
 from rlaas_ray.errors import Checkpointed, Interrupted, RlaasError
 from rlaas_ray.sdk import exchange, reporter
 from rlaas_ray.sdk.handles import Run
@@ -104,7 +104,7 @@ def _attempt(run_id: str, *, number: int, client: httpx.Client, stop: Stop) -> d
         attempt=number,
         directory=own.home / "runs" / run_id,
         clock=settings.SystemClock(),
-        place_ref=following.place_ref(number),
+        place_ref=job.place_ref(number),
     )
     return wiring.attempt(reporter=reports, settings=own, client=client, stop=stop.event)
 

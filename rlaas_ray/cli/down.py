@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from rlaas_ray import settings
-from rlaas_ray.cli import output, runtime
+from rlaas_ray.cli import lock, output, runtime
 from rlaas_ray.jobs import processes
 from rlaas_ray.specs import runtime as document
 from rlaas_ray.specs.runtime import Process, Runtime
@@ -29,10 +29,8 @@ _JOBS_S, _SHUTDOWN_S, _HEAD_S, _API_S = 30.0, 25.0, 15.0, 8.0
 @output.json_option
 def down(*, as_json: bool) -> None:
     """Stop the runtime; touches nothing that `up` did not start."""
-    from rlaas_ray.cli import up
-
     home = settings.read().home
-    with up.starting(home):
+    with lock.held(home):
         ended = stop(home)
     if as_json:
         output.document(ended)

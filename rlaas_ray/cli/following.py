@@ -7,8 +7,6 @@ than twice a second.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +15,10 @@ from typing import Any
 import click
 import yaml
 
-from rlaas_ray import settings
-from rlaas_ray.cli import modules, output, server
+from rlaas_ray.cli import job, modules, output, server
 from rlaas_ray.errors import BadJson, Interrupted, InvalidInput, NotFound, WorkFailed
-from rlaas_ray.jobs import processes
 from rlaas_ray.sdk.handles import Run
 from rlaas_ray.specs import document
-
-_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 def options(command: output.CommandT) -> output.CommandT:
@@ -87,7 +81,7 @@ def checked(kind: type[document.DocumentT], body: Mapping[str, Any]) -> dict[str
 
 def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as_jsonl: bool) -> None:
     """Start the run where it belongs, stay with it unless told not to, print it."""
-    inside = unannounced_job()
+    inside = job.unannounced()
     title = f"{kind} {body.get('env') or body.get('problem')}"
     if server.address() is None:
         from rlaas_ray.cli import attempts
@@ -156,20 +150,6 @@ def raise_unless_well(final: Mapping[str, Any]) -> None:
         or f"`rlaas runs logs {final['id']}` shows its output; `rlaas runs resume {final['id']}` goes on."
     )
     raise WorkFailed(f"run {final['id']} {final['state']}: {words}", cure=cure)
-
-
-def unannounced_job() -> str | None:
-    """The submission id of the Ray job that this process is, where it is one."""
-    told = settings.variable(_JOB)
-    if not told:
-        return None
-    found = (json.loads(told).get("metadata") or {}).get("job_submission_id")
-    return str(found) if found else None
-
-
-def place_ref(attempt: int) -> str:
-    """What this very process is called by its place."""
-    return unannounced_job() or f"{os.getpid()}:{processes.start_time(os.getpid())}:{attempt}"
 
 
 def _put(body: dict[str, Any], path: list[str], *, value: Any) -> None:

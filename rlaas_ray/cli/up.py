@@ -5,22 +5,20 @@ The supervisor does the starting; this command prepares, looks and waits. A seco
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rlaas_ray import settings
-from rlaas_ray.cli import down, output, runtime
+from rlaas_ray.cli import down, lock, output, runtime
 from rlaas_ray.errors import Conflict, InvalidInput, Unavailable, WorkFailed
 from rlaas_ray.specs.runtime import Runtime
 
@@ -41,7 +39,7 @@ _SESSIONS_KEPT = 3
 def up(*, port: int | None, no_wait: bool, foreground: bool, as_json: bool) -> None:
     """Start the runtime: control API, Ray, policy servers."""
     home = settings.read().home
-    with starting(home):
+    with lock.held(home):
         found, fresh = ensure(home, port=port)
     if fresh:
         output.say(f"RLaaS answers at {found.address} (Ray dashboard {found.ray.dashboard})")
@@ -53,19 +51,6 @@ def up(*, port: int | None, no_wait: bool, foreground: bool, as_json: bool) -> N
         click.echo(found.address)
     if foreground:
         _stay(home)
-
-
-@contextmanager
-def starting(home: Path) -> Iterator[None]:
-    """One `up` or `down` at a time."""
-    runtime.prepare(home)
-    with (home / "runtime.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            output.say("another `rlaas up` or `rlaas down` is at work; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def ensure(home: Path, *, port: int | None) -> tuple[Runtime, bool]:
@@ -218,7 +203,7 @@ def _stay(home: Path) -> None:
                 return
             down.wait(found.supervisor, timeout_s=60)
     except KeyboardInterrupt:
-        with starting(home):
+        with lock.held(home):
             down.stop(home)
 
 
