@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import compute
 
 from rlaas_ray.data import schema
 from rlaas_ray.data.segment import OpenSegment, SealedSegment
@@ -60,7 +61,7 @@ class ArrowDecisionLog(DecisionLog):
             for stem in self._stems("decisions", endpoint="*", pattern=pattern):
                 read = self._segment_read(stem, first=0, until=None)
                 for batch in read:
-                    index = pa.compute.index(batch.column("decision_id"), decision_id).as_py()
+                    index = compute.index(batch.column("decision_id"), decision_id).as_py()
                     if index >= 0:
                         return dict(batch.slice(index, 1).to_pylist()[0])
         raise NotFound(
@@ -211,9 +212,7 @@ def _width(batches: list[pa.RecordBatch], name: str) -> int:
     kind = batches[0].schema.field(name).type
     if isinstance(kind, pa.FixedSizeListType):
         return int(kind.list_size)
-    return max(
-        (int(pa.compute.max(pa.compute.list_value_length(b.column(name))).as_py() or 0) for b in batches), default=0
-    )
+    return max((int(compute.max(compute.list_value_length(b.column(name))).as_py() or 0) for b in batches), default=0)
 
 
 def _matrix(column: pa.Array, *, width: int) -> F64:
