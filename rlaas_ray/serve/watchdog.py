@@ -29,6 +29,8 @@ from rlaas_ray.specs.seams import Clock
 
 LOOK_S = 0.1
 HUNG_S = 1.0
+# When this thread itself is late by as much, the machine has no time for anybody: a stale heartbeat then proves nothing.
+STARVED_S = 0.4
 # Imports and the first load of policies, on a machine that is busy starting everything else too.
 FIRST_BEAT_S = 20.0
 LISTENING_S = 60.0
@@ -58,6 +60,7 @@ class Watchdog:
         self._processes = processes
         # Started and waiting: importing costs a second or more, which a respawn would otherwise add to its gap.
         self._spare: subprocess.Popen[bytes] | None = None
+        self._excused_s = 0.0
         self._respawned: deque[float] = deque()
         self._stopping = threading.Event()
         self._threads = [
@@ -169,7 +172,12 @@ class Watchdog:
             )
 
     def _watch(self) -> None:
+        looked_s = self._clock.monotonic_s()
         while not self._stopping.wait(LOOK_S):
+            now_s = self._clock.monotonic_s()
+            if now_s - looked_s > STARVED_S:
+                self._excused_s = now_s + HUNG_S
+            looked_s = now_s
             if self._spare is None or self._spare.poll() is not None:
                 self._spare = self._started()
             for index, child in enumerate(self._children):
@@ -190,7 +198,8 @@ class Watchdog:
             return False
         now_s = self._clock.monotonic_s()
         beat_s = child.page.read().heartbeat_s
-        if now_s - (beat_s or child.started_s + FIRST_BEAT_S - HUNG_S) <= HUNG_S:
+        stale = now_s - (beat_s or child.started_s + FIRST_BEAT_S - HUNG_S) > HUNG_S
+        if not stale or now_s < self._excused_s:
             return True
         _logger.error("listener %d on port %d hangs and is ended", child.process.pid, self.port)
         # SIGKILL also ends a stopped process; nothing gentler is heard by one that hangs.
