@@ -112,6 +112,9 @@ class Fold:
             deadline_us=config.deadline_us, settle_us=config.settle_us, gamma=config.gamma
         )
         self._before: dict[str, outcomes.Outcome] = {}  # open episodes of before the canary, by episode
+        self._cut: set[str] = (
+            set()
+        )  # episodes that began before the canary and went on in it: as many as were in flight
         self._open: dict[str, outcomes.Outcome] = {}  # open outcomes of the canary, by unit or episode
         self._flags: dict[str, int] = {}  # what each unit or episode has bet on: small, but one entry for each
         self._tallies = (_Tally(), _Tally())  # champion, challenger
@@ -249,15 +252,28 @@ class Fold:
             return None
         if row.epoch < config.start_epoch:
             return None if challenger or config.champion_digest not in {None, row.digest} else self._before_row(row)
-        if row.episode in self._before:
+        if self._straddles(row):
             return None  # its first steps had no challenger to go to
         share = round(row.chance if challenger else 1.0 - row.chance, 9)  # 1 - 0.95 is the same stage as 0.05
         if not 0.0 < share < 1.0:
             return None  # no chance, no bet
         return self._canary_row(row, challenger=challenger, share=share)
 
+    def _straddles(self, row: _Row) -> bool:
+        """Whether the episode began before the canary: it gives no return and is not waited for.
+
+        Its later steps are not counted, so its end would never come, and all behind it would wait for its deadline.
+        """
+        begun = self._before.get(row.episode)
+        if begun is not None:
+            self._outcomes.fail(begun)
+            self._cut.add(row.episode)
+        return row.episode in self._cut
+
     def _before_row(self, row: _Row) -> outcomes.Outcome | None:
         """A champion's row of before the canary: every episode's return helps to set the baseline."""
+        if row.episode in self._cut:
+            return None
         if row.fallback:
             return self._before.get(row.episode)
         self._limit.observe(row.latency_us)

@@ -266,6 +266,18 @@ def test_an_episode_begun_before_the_canary_takes_no_part_in_it() -> None:
     assert (fold.evidence().assigned_challenger, fold.evidence().mean_challenger) == (1, 0.6)
 
 
+def test_an_episode_cut_by_the_canarys_start_is_not_waited_for() -> None:
+    fold = sequential.Fold(replace(CONFIG, assign_by="episode"))
+    fold.add(rows.decisions(["a0"], episode_id="a", epoch=4), rows.rewards(["a0"], reward=0.5, done=False), now_us=0)
+    later = rows.decisions(["a1"], episode_id="a", step=1, epoch=5, arm="challenger", arm_probability=0.1)
+    fold.add(later, rows.rewards(["a1"], reward=0.5), now_us=0)
+    fresh = rows.decisions(["b0"], episode_id="b", epoch=5, arm="challenger", arm_probability=0.1)
+    fold.add(fresh, rows.rewards(["b0"], reward=0.5), now_us=0)
+    evidence = fold.evidence()
+    assert (evidence.closed_challenger, evidence.assigned_challenger, evidence.pending) == (1, 1, 0)
+    assert evidence.pre_canary == 0
+
+
 def test_champions_of_another_version_set_no_baseline() -> None:
     config = replace(CONFIG, champion_digest="mine")
     decisions = rows.decisions(["a", "b"], epoch=4, bundle_digest=["mine", "other"])
