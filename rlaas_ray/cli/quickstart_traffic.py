@@ -14,7 +14,7 @@ import numpy as np
 
 from rlaas_ray.cli.story import Traffic
 from rlaas_ray.envs import registry
-from rlaas_ray.errors import TimedOut
+from rlaas_ray.errors import TimedOut, WorkFailed
 from rlaas_ray.sdk.handles import Endpoint
 from rlaas_ray.specs.seams import Clock
 
@@ -98,12 +98,14 @@ class Fleet:
                     tally.count([a.arm for a in answers], fallbacks=fallbacks, now_us=clock.now_us())
                     actions = np.array([a.action for a in answers], dtype=np.float32)
                     observations, rewards, _, ended, _ = worlds.step(actions)
-                    endpoint.reward_batch(
+                    taken = endpoint.reward_batch(
                         [
                             {"decision_id": a.decision_id, "reward": float(r), "done": bool(e)}
                             for a, r, e in zip(answers, rewards, ended, strict=True)
                         ]
                     )
+                    if taken.get("rejected"):
+                        raise WorkFailed("rewards were refused", given=taken["rejected"][:2], expected="none")
                     if self.pace is not None:
                         clock.sleep(max(0.0, self.networks / self.pace - (clock.monotonic_s() - step_s)))
                 tally.units += self.networks

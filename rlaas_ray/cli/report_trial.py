@@ -78,9 +78,10 @@ def _trial(trial: Trial, *, key: str, title: str, lead: str, last: Callable[[Tri
         f"{trial.seconds:.1f} s. Gates{preset}: {escape(', '.join(gates))}.</small></div>"
     )
     caption = (
-        "Top: evidence against the challenger (reward, failures, latency) and for it, in powers of ten; a line that crosses "
-        f"its limit decides (harm {limit['reward']:g}, for failures and latency {limit['failure']:g}; promotion "
-        f"{limit['promote']:g}). Middle: the challenger's effect on the scaled return with a 95 % interval, for reading only. "
+        "Top: evidence against the challenger (by what it harms) and for it, in powers of ten; a line that crosses its limit "
+        f"decides (reward {limit['reward']:g}, failures and latency {limit['failure']:g}, promotion {limit['promote']:g}; "
+        "guards that are off have no line). Middle: the challenger's effect on the scaled return with a 95 % interval, "
+        "for reading only. "
         f"Bottom: {below}, as the client counted them."
     )
     charts = "".join((_evidence(trial, limit=limit), _effect(trial), last(trial)))
@@ -89,10 +90,11 @@ def _trial(trial: Trial, *, key: str, title: str, lead: str, last: Callable[[Tri
 
 
 def _evidence(trial: Trial, *, limit: Mapping[str, float]) -> str:
+    guards = trial.spec.get("guards", {})
     columns = (
         ("log_e_reward", "reward", "harm"),
-        ("log_e_failure", "failures", "reference"),
-        ("log_e_latency", "latency", "muted"),
+        *((("log_e_failure", "failures", "reference"),) if guards.get("failures", True) else ()),
+        *((("log_e_latency", "latency", "muted"),) if guards.get("latency", True) else ()),
         (
             f"log_w_{'superior' if trial.spec.get('promote') == 'superior' else 'non_inferior'}",
             "for promotion",

@@ -32,6 +32,7 @@ class Twin:
 
     def reward_batch(self, batch):
         self.rewards += batch
+        return {"accepted": len(batch), "duplicate": 0, "rejected": []}
 
 
 def driven(*, waves: int, pace: float | None = None) -> tuple[Twin, traffic.Tally, ManualClock]:
