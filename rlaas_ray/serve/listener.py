@@ -7,8 +7,10 @@ imports Ray: no Ray process can end it, and it goes on for a while when its pare
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -43,6 +45,7 @@ class Child:
         self._start_routes()
         listening = _bound(self._config)
         beating = asyncio.create_task(self._beat())
+        beating.add_done_callback(_told_if_failed)
         await self._first_routes()
         serving = asyncio.create_task(self._server.serve(sockets=[listening]))
         try:
@@ -109,6 +112,12 @@ class Child:
         self._plane.answerer.draining = True
 
 
+def _told_if_failed(task: asyncio.Task[None]) -> None:
+    # Without a heartbeat the parent ends this process within a second: the reason must be in the log by then.
+    if not task.cancelled() and task.exception() is not None:
+        _logger.error("the heartbeat ended", exc_info=task.exception())
+
+
 def _bound(config: ListenerConfig) -> socket.socket:
     """A socket of the port's group: several processes listen, the kernel spreads connections over them."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
@@ -125,6 +134,7 @@ def _bound(config: ListenerConfig) -> socket.socket:
 def main() -> None:
     """Read the settings from stdin and serve."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     told = sys.stdin.readline()
     # A spare child may wait here for long; when its parent ends, stdin does, and so does the child.
     if told:

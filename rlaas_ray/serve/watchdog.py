@@ -202,6 +202,9 @@ class Watchdog:
         if not stale or now_s < self._excused_s:
             return True
         _logger.error("listener %d on port %d hangs and is ended", child.process.pid, self.port)
+        # Asked first where it hangs: the stacks of its threads go to its log.
+        child.process.send_signal(signal.SIGUSR1)
+        self._stopping.wait(0.05)
         # SIGKILL also ends a stopped process; nothing gentler is heard by one that hangs.
         child.process.kill()
         child.process.wait()
