@@ -6,19 +6,23 @@ answered from the answers. One unit is one episode of eight steps that starts fr
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from rlaas_ray.cli.story import Traffic
 from rlaas_ray.envs import registry
-from rlaas_ray.errors import TimedOut, WorkFailed
+from rlaas_ray.errors import Overloaded, TimedOut, Unavailable, WorkFailed
 from rlaas_ray.sdk.handles import Endpoint
 from rlaas_ray.specs.seams import Clock
 
+AnswerT = TypeVar("AnswerT")
 STEPS = 8
+PATIENCE_S = 20.0
 CHALLENGER = "challenger"
 
 
@@ -90,20 +94,25 @@ class Fleet:
                 for step in range(STEPS):
                     step_s = clock.monotonic_s()
                     asked = [
-                        {"unit": name, "episode_id": name, "step": step, "observation": row}
+                        {
+                            "unit": name,
+                            "episode_id": name,
+                            "step": step,
+                            "decision_id": f"{name}-{step}",
+                            "observation": row,
+                        }
                         for name, row in zip(names, observations.tolist(), strict=True)
                     ]
-                    answers = endpoint.decide_batch(asked)
+                    answers = _patiently(functools.partial(endpoint.decide_batch, asked), clock=clock)
                     fallbacks = sum(a.fallback is not None for a in answers)
                     tally.count([a.arm for a in answers], fallbacks=fallbacks, now_us=clock.now_us())
                     actions = np.array([a.action for a in answers], dtype=np.float32)
                     observations, rewards, _, ended, _ = worlds.step(actions)
-                    taken = endpoint.reward_batch(
-                        [
-                            {"decision_id": a.decision_id, "reward": float(r), "done": bool(e)}
-                            for a, r, e in zip(answers, rewards, ended, strict=True)
-                        ]
-                    )
+                    outcomes = [
+                        {"decision_id": a.decision_id, "reward": float(r), "done": bool(e)}
+                        for a, r, e in zip(answers, rewards, ended, strict=True)
+                    ]
+                    taken = _patiently(functools.partial(endpoint.reward_batch, outcomes), clock=clock)
                     if taken.get("rejected"):
                         raise WorkFailed("rewards were refused", given=taken["rejected"][:2], expected="none")
                     if self.pace is not None:
@@ -112,3 +121,15 @@ class Fleet:
                 wave += 1
         finally:
             worlds.close()
+
+
+def _patiently(ask: Callable[[], AnswerT], *, clock: Clock) -> AnswerT:
+    """Asks again while nobody answers, as a client does: decisions carry their ids, so what is sent twice counts once."""
+    until_s = clock.monotonic_s() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except (Unavailable, Overloaded):
+            if clock.monotonic_s() > until_s:
+                raise
+            clock.sleep(0.5)

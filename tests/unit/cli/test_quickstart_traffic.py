@@ -7,7 +7,7 @@ import pytest
 
 from rlaas_ray.cli import quickstart_traffic as traffic
 from rlaas_ray.envs import registry
-from rlaas_ray.errors import TimedOut
+from rlaas_ray.errors import TimedOut, Unavailable
 from rlaas_ray.testing.clock import ManualClock
 
 
@@ -77,6 +77,22 @@ def test_a_pace_stretches_time() -> None:
     # 8 decisions a step at 16 a second: half a second a step
     assert clock.monotonic_s() == pytest.approx(8 * 0.5, abs=1e-6)
     assert tally.decisions == 64
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again_and_nothing_counts_twice() -> None:
+    refused = iter([True, True, False, True])
+
+    class Shaky(Twin):
+        def decide_batch(self, batch):
+            if next(refused, False):
+                raise Unavailable("no listener")
+            return super().decide_batch(batch)
+
+    clock = ManualClock()
+    twin, tally = Shaky(clock), traffic.Tally(start_us=clock.now_us())
+    fleet = traffic.Fleet(env=registry.RAN, mode="normal", networks=2, seed=0)
+    fleet.drive(twin, tag="t", tally=tally, clock=clock, over=lambda: tally.units >= 2, limit_s=100)
+    assert tally.decisions == len(twin.asked) == len({item["decision_id"] for item in twin.asked}) == 16
 
 
 def test_traffic_without_an_end_is_ended() -> None:
