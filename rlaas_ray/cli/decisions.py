@@ -10,7 +10,7 @@ import click
 
 from rlaas_ray import settings
 from rlaas_ray.cli import output, server
-from rlaas_ray.errors import BadJson, InvalidInput
+from rlaas_ray.errors import BadJson, InvalidInput, RewardConflict
 
 
 @click.command()
@@ -51,6 +51,10 @@ def reward(
         more: dict[str, Any] = {"step": step, "done": done or None}
         told = client.endpoints.get(where).reward(
             decision_id, value, **{k: v for k, v in more.items() if v is not None}
+        )
+    if told["rejected"]:
+        raise RewardConflict(
+            str(told["rejected"][0]["detail"]), cure="The first reward stays; a correction is a new `--step`."
         )
     if as_json:
         output.document(told)
