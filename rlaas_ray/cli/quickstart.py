@@ -108,7 +108,7 @@ def run(*, fast: bool, seed: int) -> Any:
                 endpoint,
                 version,
                 name="canary",
-                fleet=fleet(during),
+                fleet=fleet(during, pace=plan.canary_pace),
                 limit_s=plan.canary_limit_s,
                 tell=tell,
                 clock=clock,
@@ -211,7 +211,7 @@ def summary(told: Any) -> list[str]:
     )
     lines.append(f"front        {told.front['summary']}")
     for trial in (told.canary, told.rollback):
-        reason = (trial.verdict or {}).get("reason") or "no verdict in time"
+        reason = report_trial.because(trial) or "no verdict in time"
         lines.append(f"{trial.name:<12} {report_trial.ended(trial)}: {reason}")
         lines.append(
             f"             {trial.decisions:,} decisions in {trial.seconds:.1f} s, {trial.harmed:,} of them by {trial.challenger}"

@@ -58,8 +58,9 @@ class Plan:
     canary_limit_s: float
     rollback_limit_s: float
     num_env_runners: int | None
+    canary_pace: float  # decisions per second: slow enough for the judge to look some dozens of times
     networks: int = 64
-    rollback_pace: float = 300.0
+    rollback_pace: float = 200.0
 
 
 FULL = Plan(
@@ -71,6 +72,7 @@ FULL = Plan(
     canary_limit_s=75.0,
     rollback_limit_s=40.0,
     num_env_runners=None,
+    canary_pace=500.0,
 )
 FAST = Plan(
     train_cpu_s=12.0,
@@ -81,6 +83,7 @@ FAST = Plan(
     canary_limit_s=30.0,
     rollback_limit_s=20.0,
     num_env_runners=0,
+    canary_pace=1000.0,
 )
 
 
@@ -172,7 +175,7 @@ def score(
         gain = (both.difference.mean, both.difference.low, both.difference.high)
         scores.append(_measured(name, both.a, prepared=prepared, gain=gain))
     scores.append(_prepared(prepared["reference"], prepared))
-    return tuple(scores), {name: card[name] for name in ("date", "git", "worlds")}
+    return tuple(scores), {"date": card["date"], "git": card["git"][:10]}
 
 
 def front(client: RLaaSClient, *, plan: Plan, seed: int, tell: Tell, clock: Clock) -> dict[str, Any]:

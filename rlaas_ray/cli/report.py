@@ -158,10 +158,15 @@ def _front(front: Mapping[str, Any]) -> str:
     )
     trace.line(plots.thinned([(i + 1.0, v) for i, v in enumerate(front["hypervolume_trace"])]), colour="challenger")
     head = "".join(f"<th>{escape(n)}<small> {escape('' if u == '1' else u)} {d}</small></th>" for n, u, d in objectives)
-    rows = _point_row("chosen by TOPSIS", front["chosen"]["objectives"], css=" class=chosen")
-    rows += "".join(_point_row(name, values) for name, values in front["anchors"].items())
+    points = {"chosen by TOPSIS": front["chosen"]["objectives"], **front["anchors"]}
+    rows = "".join(
+        f"<tr{' class=chosen' if i == 0 else ''}><th scope=row>{escape(name)}</th>"
+        # By name: a document that went through a database has its keys in another order.
+        f"{''.join(f'<td>{report_parts.number(values[n])}</td>' for n, _, _ in objectives)}</tr>"
+        for i, (name, values) in enumerate(points.items())
+    )
     table = f"<div class=scroll><table><thead><tr><th>point</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    weights = ", ".join(f"{k} {v:g}" for k, v in front["weights"].items())
+    weights = ", ".join(f"{n} {front['weights'][n]:g}" for n, _, _ in objectives)
     caption = (
         f"{front['front_size']:,} points of which none beats another, from {front['evaluations']:,} evaluations in "
         f"{front['seconds']:.1f} s (NSGA-III, {front['generations']:,} generations, seed {front['seed']}); hypervolume "
@@ -196,11 +201,6 @@ def _projection(front: Mapping[str, Any], objectives: Sequence[tuple[str, str, s
         chart.star(point, colour="reference", label=name if name in {"wmmse", "even 100%"} else "", ring=True)
     chart.star(chosen, colour="challenger", label="chosen", above=False)
     return f"<div>{chart.svg()}</div>"
-
-
-def _point_row(name: str, values: Mapping[str, float], *, css: str = "") -> str:
-    cells = "".join(f"<td>{report_parts.number(v)}</td>" for v in values.values())
-    return f"<tr{css}><th scope=row>{escape(name)}</th>{cells}</tr>"
 
 
 def _facts(told: Story) -> str:

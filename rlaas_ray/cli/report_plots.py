@@ -106,6 +106,11 @@ class Chart:
             lower = [f"{self._px(a)} {self._py(low)}" for a, low, _ in reversed(rows)]
             self._marks.append(f'<path class="band" style="fill:var(--{colour})" d="M{" L".join(upper + lower)}Z"/>')
 
+    def whiskers(self, rows: Sequence[tuple[float, float, float]], *, colour: str) -> None:
+        """A vertical bar for each row of (x, low, high)."""
+        path = "".join(f"M{self._px(a)} {self._py(low)}V{self._py(high)}" for a, low, high in rows)
+        self._marks.append(f'<path class="fine" style="stroke:var(--{colour})" d="{path or "M0 0"}"/>')
+
     def level(self, value: float, *, colour: str, label: str, at_end: bool = False) -> None:
         """A dashed horizontal limit with its name above it, at the left or at the right end."""
         if self.y.low <= value <= self.y.high:

@@ -55,7 +55,7 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 svg .grid{stroke:var(--rule);stroke-width:1;fill:none}svg .axis{stroke:var(--soft);stroke-width:1;fill:none}
 svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}svg .dashed{stroke-dasharray:5 4}
 svg .level{fill:none;stroke-width:1.2;stroke-dasharray:4 4;opacity:.85}
-svg .band{opacity:.16}svg .area{opacity:.14}svg .dots{opacity:.55}
+svg .fine{fill:none;stroke-width:1.5;opacity:.4}svg .band{opacity:.16}svg .area{opacity:.14}svg .dots{opacity:.55}
 svg .star{stroke-width:1.8}svg .whisker{stroke-width:3;stroke-linecap:round;fill:none;opacity:.55}
 svg text{fill:var(--ink);font-size:11.5px}svg .tick,svg .name{fill:var(--soft)}svg .tick{font-variant-numeric:tabular-nums}
 svg .mark,svg .end{font-size:11px;font-weight:600}svg .row{font-size:12.5px;font-weight:600}

@@ -52,6 +52,11 @@ def ended(trial: Trial) -> str:
     return WORDS.get(trial.state, f"still {trial.state}")
 
 
+def because(trial: Trial) -> str:
+    """The product's reason, without the verdict that it begins with."""
+    return str((trial.verdict or {}).get("reason") or "").removeprefix(f"{ended(trial)}: ")
+
+
 def _canary_lead(trial: Trial) -> str:
     return (
         f"Simulated networks arrive one after another; each is a unit that lives for 8 decisions. {trial.champion} answers "
@@ -67,8 +72,7 @@ def _rollback_lead(trial: Trial) -> str:
 
 
 def _trial(trial: Trial, *, key: str, title: str, lead: str, last: Callable[[Trial], str], below: str) -> str:
-    verdict = trial.verdict or {}
-    reason = escape(str(verdict.get("reason") or "No verdict was reached."))
+    reason = escape(because(trial) or "No verdict was reached.")
     limit = story.limits(float(trial.spec.get("alpha", 0.01)))
     gates = [f"{k.replace('_', ' ')} {report_parts.plain(v)}" for k, v in trial.spec.items() if k in SHOWN_GATES]
     preset = " (demo preset: short gates)" if trial.spec.get("preset") == "demo" else ""
@@ -114,9 +118,10 @@ def _evidence(trial: Trial, *, limit: Mapping[str, float]) -> str:
         right=92,
     )
     chart.level(tops[0], colour="harm", label=f"roll back at {limit['reward']:g}")
-    chart.level(tops[1], colour="challenger", label=f"promote at {limit['promote']:g}")
+    chart.level(tops[1], colour="challenger", label=f"promote at {limit['promote']:g}", at_end=True)
     for line, name, colour in lines:
         chart.line(plots.thinned(line), colour=colour, label=name)
+        chart.dots(line[:: 1 + len(line) // 60], colour=colour)
     return chart.svg()
 
 
@@ -137,6 +142,10 @@ def _effect(trial: Trial) -> str:
     )
     chart.band([(r["t"], r["effect_low"], r["effect_high"]) for r in rows], colour="challenger")
     chart.level(0.0, colour="muted", label="no difference", at_end=True)
+    chart.whiskers(
+        [(r["t"], r["effect_low"], r["effect_high"]) for r in rows[:: 1 + len(rows) // 60]], colour="challenger"
+    )
+    chart.dots([(r["t"], r["effect"]) for r in rows[:: 1 + len(rows) // 60]], colour="challenger", radius=2.8)
     chart.line(plots.thinned([(r["t"], r["effect"]) for r in rows]), colour="challenger", label="effect")
     return chart.svg()
 
@@ -152,9 +161,11 @@ def _traffic(trial: Trial) -> str:
         height=190,
         right=92,
     )
-    last = (traffic.second[-1] + 1.0) if traffic.second else 0.0
+    # The last second is not a whole one.
+    seconds = traffic.second[:-1] if len(traffic.second) > 2 else traffic.second
+    last = (seconds[-1] + 1.0) if seconds else 0.0
     for values, colour, label in ((both, "champion", "all"), (traffic.challenger, "challenger", "challenger")):
-        points = [(float(s), float(v)) for s, v in zip(traffic.second, values, strict=True)]
+        points = [(float(s), float(v)) for s, v in zip(seconds, values, strict=False)]
         chart.steps([*points, (last, points[-1][1])] if points else [], colour=colour, label=label, fill=True)
     for at, share in _stages(trial):
         chart.moment(at, label=f"{share:.0%}")

@@ -1,6 +1,7 @@
 """The report: it parses, needs nothing from outside, has every section, and shows the figures that the story holds."""
 
 import dataclasses
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -112,7 +113,7 @@ def told(**changes) -> story.Story:
         front=front,
         canary=trial("canary", state="promoted", drift=0.35, seconds=42),
         rollback=trial("broken", state="rolled_back", drift=-0.9, seconds=8),
-        phases=(("bring the runtime up", 14.2), ("train", 46.2), ("score", 3.1), ("front", 5.5), ("canary", 42.0), ("rollback", 8.0)),
+        phases=(("bring up", 14.2), ("train", 46.2), ("score", 3.1), ("front", 5.5), ("canary", 42.0), ("rollback", 8.0)),
         machine={"processor": "2 cores", "system": "Linux"},
         versions={"rlaas-ray": "0.1.0"},
         reference={"date": "2026-11-20", "git": "abc1234"},
@@ -183,6 +184,21 @@ def test_the_figures_shown_are_the_ones_given() -> None:
         "demo preset",
     ):  # fmt: skip
         assert figure in text, figure
+
+
+def test_points_are_shown_under_their_own_names_whatever_the_order_of_their_keys() -> None:
+    front = json.loads(json.dumps(told().front, sort_keys=True))
+    text = " ".join(" ".join(parsed(report.render(told(front=front))).text).split())
+    # latency, throughput, energy, satisfied
+    assert "wmmse 10.00 721.70 9,097 0.84" in text
+
+
+def test_a_verdict_is_not_said_twice() -> None:
+    twice = dataclasses.replace(
+        trial("canary", state="promoted", drift=0.1, seconds=5),
+        verdict={"kind": "promote", "reason": "promoted: it is better"},
+    )
+    assert "promoted: it" not in report.render(told(canary=twice))
 
 
 def test_words_from_outside_are_escaped() -> None:
