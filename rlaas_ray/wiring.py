@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 MODULES = "modules"
+_SEARCH_TELLS_S, _FRONT_SHOWN = 0.5, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -204,10 +205,21 @@ def _train(attempt: _Attempt) -> dict[str, Any]:
 
 
 def _optimize(attempt: _Attempt) -> dict[str, Any]:
-    from rlaas_ray.optimize import search
+    from rlaas_ray.optimize import front, search
     from rlaas_ray.specs.optimize import OptimizeSpec
 
+    told_s = [float("-inf")]
+
     def tell(done: search.Generation) -> None:
+        # A generation takes 20 ms: told of each, the API would be busier than the search.
+        if attempt.clock.monotonic_s() - told_s[0] < _SEARCH_TELLS_S and done.number < done.of:
+            return
+        told_s[0] = attempt.clock.monotonic_s()
+        rows = front.shown(done.values, chosen=0, limit=_FRONT_SHOWN)
+        attempt.reporter.event(
+            "front",
+            {"generation": done.number, "front": done.values[rows].tolist(), "hypervolume": done.hypervolume},
+        )
         progress = Progress(
             fraction=done.number / done.of,
             steps=done.number,
