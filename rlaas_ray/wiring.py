@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from rlaas_ray.control.application import Application
+    from rlaas_ray.control.judge import Judge
+    from rlaas_ray.control.models import Models
+    from rlaas_ray.control.rollouts import Rollouts
+    from rlaas_ray.store.database import Database
 
 _LOG = logging.getLogger(__name__)
 MODULES = "modules"
@@ -52,20 +56,17 @@ def build(
     from rlaas_ray.control.application import Application
     from rlaas_ray.control.endpoints import Endpoints
     from rlaas_ray.control.feed import Feed
-    from rlaas_ray.control.judge import Judge
     from rlaas_ray.control.keyring import Keyring
     from rlaas_ray.control.loop import Loop, Parts, dead, owner
     from rlaas_ray.control.models import Models
     from rlaas_ray.control.records import Records
     from rlaas_ray.control.rollouts import Rollouts
     from rlaas_ray.control.runs import Runs
-    from rlaas_ray.data.decision_log import ArrowDecisionLog
     from rlaas_ray.store import audit, schema, secrets
     from rlaas_ray.store.database import Database
     from rlaas_ray.store.objects import Objects
 
-    given = given or Given()
-    home = settings.home
+    given, home = given or Given(), settings.home
     clock: Clock = given.clock or SystemClock()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = Database(settings.database)
@@ -75,30 +76,16 @@ def build(
     signer = audit.Signer(bytes.fromhex(secrets.made(home / "secrets" / "signing.key").decode()))
     anchor = audit.FileAnchor(settings.audit_anchor or home / "log" / "audit-anchor.jsonl")
 
+    records = Records(database=database, clock=clock, signer=signer, anchor=anchor)
     feed = Feed(database=database, clock=clock, pepper_path=pepper_path)
     keyring = Keyring(database=database, clock=clock, pepper=pepper, changed=feed.bell.ring)
     keyring.first(lambda secret: secrets.write(home / "admin-key", secret, replace=True))
-    records = Records(database=database, clock=clock, signer=signer, anchor=anchor)
-    world = _runtime(home)
-    places = {} if inline else given.places or _places(settings, clock=clock, world=world, url=url)
-    models = Models(
-        database=database, clock=clock, objects=Objects(Path(settings.data)), spaces_of=functools.partial(_spaces, home)
-    )
+    places = {} if inline else given.places or _places(settings, clock=clock, url=url)
+    spaces_of, ingress = functools.partial(_spaces, home), functools.partial(_ingress, home)
+    models = Models(database=database, clock=clock, objects=Objects(Path(settings.data)), spaces_of=spaces_of)
     runs = Runs(database=database, clock=clock, pepper=pepper, places=places, folder=home / "runs", inline=inline)
-    endpoints = Endpoints(
-        database=database, clock=clock, models=models, feed=feed, ingress=functools.partial(_ingress, home)
-    )
-    rollouts = Rollouts(
-        database=database, clock=clock, models=models, feed=feed, after_promotion=lambda: _signed(records)
-    )
-    judge = Judge(
-        database=database,
-        log=given.log or ArrowDecisionLog(settings.data),
-        clock=clock,
-        rollouts=rollouts,
-        manifest=models.manifest,
-        covariates_of=_covariates,
-    )
+    rollouts = Rollouts(database=database, clock=clock, models=models, feed=feed, changed=records.sign)
+    judge = _judge(settings, database=database, clock=clock, rollouts=rollouts, models=models, log=given.log)
     parts = Parts(
         database=database,
         clock=clock,
@@ -107,7 +94,7 @@ def build(
         keyring=keyring,
         records=records,
         places=places,
-        pools=given.pools or (None if inline else _pools(settings, world=world, url=url, key=keyring.for_pool)),
+        pools=given.pools or (None if inline else _pools(settings, url=url, key=keyring.for_pool)),
         mirror=functools.cache(lambda: given.mirror or _mirror(settings)),
     )
     return Application(
@@ -115,7 +102,7 @@ def build(
         clock=clock,
         runs=runs,
         models=models,
-        endpoints=endpoints,
+        endpoints=Endpoints(database=database, clock=clock, models=models, feed=feed, ingress=ingress),
         rollouts=rollouts,
         feed=feed,
         judge=judge,
@@ -125,6 +112,28 @@ def build(
         cursor_key=pepper,
         environments=functools.cache(_environments),
         check_env=_check_env,
+    )
+
+
+def _judge(
+    settings: Settings,
+    *,
+    database: Database,
+    clock: Clock,
+    rollouts: Rollouts,
+    models: Models,
+    log: DecisionLog | None,
+) -> Judge:
+    from rlaas_ray.control.judge import Judge
+    from rlaas_ray.data.decision_log import ArrowDecisionLog
+
+    return Judge(
+        database=database,
+        log=log or ArrowDecisionLog(settings.data),
+        clock=clock,
+        rollouts=rollouts,
+        manifest=models.manifest,
+        covariates_of=_covariates,
     )
 
 
@@ -289,9 +298,10 @@ def _told(error: BaseException) -> dict[str, Any]:
     return {"reason": type(error).__name__, "detail": str(error) or type(error).__name__, "cure": None}
 
 
-def _places(settings: Settings, *, clock: Clock, world: runtime.Runtime | None, url: str) -> Mapping[str, Place]:
+def _places(settings: Settings, *, clock: Clock, url: str) -> Mapping[str, Place]:
     from rlaas_ray.jobs.here import HerePlace
 
+    world = _runtime(settings.home)
     base = environment.child_environment(RLAAS_HOME=str(settings.home))
     joined = {**base, **(world.ray.environment() if world is not None else {})}
     folder = settings.home / "runs"
@@ -305,9 +315,10 @@ def _places(settings: Settings, *, clock: Clock, world: runtime.Runtime | None, 
     return found
 
 
-def _pools(settings: Settings, *, world: runtime.Runtime | None, url: str, key: Callable[[str], str]) -> Pools | None:
+def _pools(settings: Settings, *, url: str, key: Callable[[str], str]) -> Pools | None:
     from rlaas_ray.serve import pools
 
+    world = _runtime(settings.home)
     if world is None:
         return None
 
@@ -339,10 +350,6 @@ def _mirror(settings: Settings) -> Mirror:
     from rlaas_ray.store.mirror import MlflowMirror
 
     return MlflowMirror(settings.tracking)
-
-
-def _signed(records: Any) -> None:
-    records.sign()
 
 
 def _runtime(home: Path) -> runtime.Runtime | None:

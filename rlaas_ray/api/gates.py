@@ -73,7 +73,11 @@ class Access:
             took_s = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", "other")
             self._counts.request(method=scope["method"], route=route, status=status, seconds=took_s)
-            _ACCESS.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, took_s * 1e3)
+            # Heartbeats and polls come every few seconds from each run and replica: of interest only when something is wrong.
+            actor = scope.get("state", {}).get("actor")
+            machine = actor is not None and bool(actor.roles & {"run", "pool"}) and status < 400
+            level = logging.DEBUG if machine else logging.INFO
+            _ACCESS.log(level, "%s %s %d %.1f ms", scope["method"], scope["path"], status, took_s * 1e3)
 
 
 class BodyLimit:

@@ -30,7 +30,7 @@ BARRED_S = 86_400.0
 
 
 class Rollouts:
-    """The use cases. `after_promotion` is told of each promotion (the audit log signs a checkpoint then)."""
+    """The use cases. `changed` is told after each verdict or word of a person (the audit log signs a checkpoint then)."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Rollouts:
         clock: Clock,
         models: Models,
         feed: Feed,
-        after_promotion: Callable[[], None],
+        changed: Callable[[], object],
     ) -> None:
         self._database = database
         self._clock = clock
         self._models = models
         self._feed = feed
-        self._after_promotion = after_promotion
+        self._changed = changed
 
     def start(self, spec: RolloutSpec, *, actor: Actor, once: Once | None = None) -> Made:
         """A rollout in its first stage. Raises Conflict, Refused (infeasible or barred), NotFound or InvalidInput."""
@@ -183,7 +183,7 @@ class Rollouts:
     def told(self) -> None:
         """After a commit that changed a table: wake the polls; sign what was promoted."""
         self._feed.bell.ring()
-        self._after_promotion()
+        self._changed()
 
     def _ended(
         self, tx: Connection, rollout: Rollout, *, to: str, verdict: Verdict, actor: Actor, reason: str
