@@ -96,6 +96,11 @@ def batch(rows: Sequence[Mapping[str, Any]], *, form: pa.Schema) -> pa.RecordBat
     return pa.RecordBatch.from_struct_array(pa.array(rows, type=_struct(form)))
 
 
+def warm_up() -> None:
+    """Make the first conversion. pyarrow imports pandas for it, a second and more on a busy machine: never on a serving loop."""
+    batch([], form=REWARDS)
+
+
 @functools.lru_cache(maxsize=64)
 def _struct(form: pa.Schema) -> pa.DataType:
     return pa.struct(list(form))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import uvloop
 
+from rlaas_ray.data import schema
 from rlaas_ray.serve import plane
 from rlaas_ray.serve.httpd import HttpServer
 from rlaas_ray.serve.status import ListenerConfig, Status, StatusPage, Succession
@@ -135,6 +136,7 @@ def main() -> None:
     """Read the settings from stdin and serve."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    schema.warm_up()
     told = sys.stdin.readline()
     # A spare child may wait here for long; when its parent ends, stdin does, and so does the child.
     if told:

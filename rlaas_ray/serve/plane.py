@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rlaas_ray.data import schema
 from rlaas_ray.monitoring.metrics import ServingMetrics
 from rlaas_ray.policies import bundle
 from rlaas_ray.serve.answer import Answerer
@@ -43,6 +44,7 @@ class Plane:
 
 def build(*, pool: str, home: Path, data: Path, auth: Mode) -> Plane:
     """The parts of this process, with a nonce and a generator of their own."""
+    schema.warm_up()
     clock = ProcessClock()
     metrics = ServingMetrics()
     nonce = "".join(secrets.choice(NONCE_ALPHABET) for _ in range(10))

@@ -7,6 +7,7 @@ itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ import numpy as np
 import orjson
 
 from rlaas_ray.specs.arrays import F64
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +77,7 @@ async def _client(
 ) -> None:
     head = f"POST {load.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(load.body)}\r\n\r\n"
     data = head.encode() + load.body
-    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    streams: Streams | None = None
     until_s = started_s + load.seconds
     while (time.monotonic() < until_s) if not load.requests else True:
         index = next(counter)
@@ -88,8 +91,11 @@ async def _client(
             await asyncio.sleep(max(0.0, asked_s - time.monotonic()))
         for attempt in range(load.retries + 1):
             try:
-                streams, status, body = await asyncio.wait_for(_ask(load, streams=streams, data=data), 10)
+                if streams is None:
+                    streams = await asyncio.open_connection(load.host, load.port)
+                status, body, kept = await asyncio.wait_for(_ask(streams, data=data), 10)
             except (OSError, EOFError, TimeoutError, ValueError):
+                await _closed(streams)
                 streams = None
                 if attempt == load.retries:
                     seen.refused += 1
@@ -97,9 +103,11 @@ async def _client(
                     await asyncio.sleep(0.02)
                 continue
             _note(seen, status=status, body=body if load.keep else b"", asked_s=asked_s, last=last)
+            if not kept:
+                await _closed(streams)
+                streams = None
             break
-    if streams is not None:
-        streams[1].close()
+    await _closed(streams)
 
 
 def _note(seen: Seen, *, status: int, body: bytes, asked_s: float, last: list[float]) -> None:
@@ -115,21 +123,21 @@ def _note(seen: Seen, *, status: int, body: bytes, asked_s: float, last: list[fl
         seen.bodies.append(body)
 
 
-async def _ask(
-    load: Load, *, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None, data: bytes
-) -> tuple[tuple[asyncio.StreamReader, asyncio.StreamWriter] | None, int, bytes]:
-    if streams is None:
-        streams = await asyncio.open_connection(load.host, load.port)
+async def _ask(streams: Streams, *, data: bytes) -> tuple[int, bytes, bool]:
+    """Status, body, and whether the connection may be used again."""
     reader, writer = streams
     writer.write(data)
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
     body = await reader.readexactly(length)
-    status = int(head[9:12])
-    if b"connection: close" in head.lower():
-        writer.close()
-        return None, status, body
-    return streams, status, body
+    return int(head[9:12]), body, b"connection: close" not in head.lower()
+
+
+async def _closed(streams: Streams | None) -> None:
+    if streams is not None:
+        streams[1].close()
+        with contextlib.suppress(OSError):
+            await streams[1].wait_closed()
 
 
 def decision_ids(seen: Seen) -> set[str]:
