@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -129,6 +130,7 @@ class Watchdog:
             for pipe in (self._spare.stdin, self._spare.stdout):
                 _pipe(pipe).close()
         self._reserved.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
         seal.seal_all(self._config.data)
 
     # --- children -----------------------------------------------------------------------------------------------------
