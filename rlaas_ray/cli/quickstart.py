@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
@@ -50,6 +51,8 @@ def quickstart(*, fast: bool, out: Path, seed: int, as_json: bool) -> None:
     from rlaas_ray.cli import report
 
     settings.quiet()
+    # A CI job that is cancelled gets SIGTERM: what was started goes down as with Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     out.mkdir(parents=True, exist_ok=True)
     try:
         told = run(fast=fast, seed=seed)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from rlaas_ray import settings
 from rlaas_ray.cli import runtime, server
-from rlaas_ray.errors import TimedOut, WorkFailed
+from rlaas_ray.errors import Conflict, TimedOut, WorkFailed
+from rlaas_ray.jobs import processes
 from rlaas_ray.sdk.client import RLaaSClient
 from rlaas_ray.specs.seams import Clock
 
@@ -55,12 +56,24 @@ def fast(where: Path) -> Iterator[RLaaSClient]:
     url = f"http://127.0.0.1:{port}"
     quiet = ["--no-access-log", "--timeout-graceful-shutdown", "5"]
     command = [sys.executable, "-m", "uvicorn", "--factory", "rlaas_ray.wiring:api", "--host", "127.0.0.1", *quiet]
-    with child([*command, "--port", str(port)], where=where, name="api") as process:
+    with _nobody_left(where), child([*command, "--port", str(port)], where=where, name="api") as process:
         log = where / "log" / "api.log"
         await_true(lambda: runtime.healthy(port), process=process, log=log, limit_s=API_S, clock=clock)
         key = server.admin_key(where)
         with standalone.start(home=where, api=url, key=key):
             yield RLaaSClient(url, api_key=key, timeout_s=60.0)
+
+
+@contextmanager
+def _nobody_left(where: Path) -> Iterator[None]:
+    """Ends what still runs in this home afterwards: an interrupted training outlives the API that started it."""
+    try:
+        yield
+    finally:
+        for pid in processes.marked("RLAAS_HOME", str(where)):
+            began = processes.start_time(pid)
+            if began is not None:
+                processes.end(pid, began, grace_s=5.0)
 
 
 def environment(where: Path) -> dict[str, str]:
@@ -132,7 +145,7 @@ def _three_ports() -> int:
             try:
                 for i in range(3):
                     runtime.check_free(port + i)
-            except WorkFailed:
+            except Conflict:
                 continue
             return port
     raise WorkFailed("no three free ports in a row", given="18000 to 28000")

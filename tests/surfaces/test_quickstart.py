@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -108,3 +109,28 @@ def test_nothing_is_left_behind(done) -> None:
     assert done["left"] == []
     assert done["homes"] == []
     assert not (Path(done["out"]).parent / ".rlaas").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_interrupted_in_training_it_takes_everything_down(tmp_path, number: signal.Signals) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("RLAAS_", "RAY_"))}
+    environment |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rlaas_ray.cli", "quickstart", "--fast", "--out", str(tmp_path / "out")],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("3/7 train"):
+            break
+    time.sleep(6)  # into the training's own process
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in told
+    assert processes.marked("HOME", str(tmp_path)) == []
+    assert [p for p in tmp_path.iterdir() if p.name.startswith("rlaas-")] == []
