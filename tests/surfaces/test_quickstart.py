@@ -26,7 +26,7 @@ def done(tmp_path_factory) -> dict:
         "RLAAS_URL": "http://127.0.0.1:9",
         "OMP_NUM_THREADS": "1",
     }
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     process = subprocess.run(
         [sys.executable, "-m", "rlaas_ray.cli", "quickstart", "--fast", "--json", "--out", str(folder / "out")],
         env=environment,
@@ -40,6 +40,7 @@ def done(tmp_path_factory) -> dict:
     left = [processes.command_line(pid) for pid in processes.marked("HOME", str(folder))]
     return {
         "seconds": time.monotonic() - began,
+        "load": load,
         "stdout": process.stdout,
         "stderr": process.stderr,
         "document": json.loads(process.stdout),
@@ -50,6 +51,8 @@ def done(tmp_path_factory) -> dict:
 
 
 def test_it_takes_less_than_ninety_seconds(done) -> None:
+    if done["load"] > len(os.sched_getaffinity(0)):
+        pytest.skip(f"the machine was busy before it began: load {done['load']:.1f}")
     assert done["seconds"] < 90
 
 
