@@ -66,7 +66,8 @@ def _canary_lead(trial: Trial) -> str:
 
 def _rollback_lead(trial: Trial) -> str:
     return (
-        f"{trial.challenger} is a registered version that acts badly. Nobody tells the judge: it meets the same gate as every "
+        f"{trial.challenger} is a registered version with bad settings: full power, every antenna tilted down to the foot of its "
+        f"mast. Nobody tells the judge: it meets the same gate as every "
         f"other, with {trial.champion} as champion. What counts is how many decisions it answered before it was taken out."
     )
 
@@ -75,6 +76,8 @@ def _trial(trial: Trial, *, key: str, title: str, lead: str, last: Callable[[Tri
     reason = escape(because(trial) or "No verdict was reached.")
     limit = story.limits(float(trial.spec.get("alpha", 0.01)))
     gates = [f"{k.replace('_', ' ')} {report_parts.plain(v)}" for k, v in trial.spec.items() if k in SHOWN_GATES]
+    off = [name for name, on in trial.spec.get("guards", {}).items() if not on]
+    gates += [f"guard off: {name}" for name in off]
     preset = " (demo preset: short gates)" if trial.spec.get("preset") == "demo" else ""
     box = (
         f'<div class="verdict {escape(trial.state)}"><strong>{escape(ended(trial).capitalize())}</strong><p>{reason}</p>'
