@@ -11,12 +11,13 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import ray
 import starlette.requests
 import starlette.responses
 from ray import serve
 
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.serve import plane
+from rlaas_ray.serve import loopback, plane
 from rlaas_ray.serve.asgi import Door
 from rlaas_ray.serve.clock import ProcessClock
 from rlaas_ray.serve.status import ListenerConfig
@@ -40,6 +41,7 @@ class Replica:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         check(settings)
+        loopback.hold(ray.util.get_node_ip_address())
         config = ListenerConfig(
             host=settings.get("host", "127.0.0.1"),
             port=settings["port"],

@@ -134,9 +134,6 @@ def test_status_is_up_and_all_answers(machine: Machine) -> None:
     assert (told["state"], told["answers"]) == ("up", {"api": True, "ray": True, "policies": True})
 
 
-@pytest.mark.xfail(
-    reason="Serve 2.60 opens each replica's internal gRPC server on [::]:0 (serve/_private/replica.py:1835)"
-)
 def test_every_socket_of_ours_is_on_loopback(machine: Machine) -> None:
     pids = down.ours(runtime.read(machine.home))
     listening = subprocess.run(["ss", "-ltnpH"], check=True, capture_output=True, text=True).stdout.splitlines()
