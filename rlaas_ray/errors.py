@@ -199,7 +199,7 @@ def all_errors() -> dict[str, type[RlaasError]]:
     queue: list[type[RlaasError]] = [RlaasError]
     while queue:
         error = queue.pop()
-        found[error.slug] = error
+        found.setdefault(error.slug, error)  # a door may refine a class; the slug stands for the one above
         queue.extend(error.__subclasses__())
     return found
 

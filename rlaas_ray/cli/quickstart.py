@@ -79,7 +79,6 @@ def run(*, fast: bool, seed: int) -> Any:
 
     from rlaas_ray.cli import quickstart_ground as ground
     from rlaas_ray.cli import quickstart_steps as steps
-    from rlaas_ray.cli import quickstart_traffic as traffic
     from rlaas_ray.cli.story import Story
 
     clock = settings.SystemClock()
@@ -87,49 +86,23 @@ def run(*, fast: bool, seed: int) -> Any:
     book = Book(fast=fast, clock_s=clock.monotonic_s)
     started = dt.datetime.fromtimestamp(clock.now_us() / 1e6, tz=dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
     # Named streams of one seed; append only.
-    training, fresh, search, before, during, between, last = (
-        int(s) >> 1 for s in np.random.SeedSequence(seed).generate_state(7, dtype=np.uint32)
-    )
-
-    def fleet(fleet_seed: int, *, pace: float | None = None) -> traffic.Fleet:
-        return traffic.Fleet(env=steps.ENV, mode=steps.MODE, networks=plan.networks, seed=fleet_seed, pace=pace)
-
+    seeds = [int(s) >> 1 for s in np.random.SeedSequence(seed).generate_state(7, dtype=np.uint32)]
     stand: Callable[[Path], AbstractContextManager[Any]] = ground.fast if fast else ground.full
     with ground.home() as home, book.opening(stand(home)) as client:
         with book.phase("serve the heuristic"):
             endpoint = steps.serve(client)
         with book.phase("train") as tell:
-            version, learning = steps.train(client, plan=plan, seed=training, tell=tell, clock=clock)
+            version, learning = steps.train(client, plan=plan, seed=seeds[0], tell=tell, clock=clock)
         with book.phase("score"):
             champion = steps.champion(endpoint)
-            scores, card = steps.score(client, version, champion=champion, plan=plan, seed=fresh, folder=home)
+            scores, card = steps.score(client, version, champion=champion, plan=plan, seed=seeds[1], folder=home)
         with book.phase("find a front") as tell:
-            front = steps.front(client, plan=plan, seed=search, tell=tell, clock=clock)
+            front = steps.front(client, plan=plan, seed=seeds[2], tell=tell, clock=clock)
         with book.phase("canary") as tell:
-            steps.warm(endpoint, fleet=fleet(before), units=plan.warm_units, tag="before", tell=tell, clock=clock)
-            canary = steps.rollout(
-                endpoint,
-                version,
-                name="canary",
-                fleet=fleet(during, pace=plan.canary_pace),
-                limit_s=plan.canary_limit_s,
-                tell=tell,
-                clock=clock,
-            )
+            canary = steps.canary(endpoint, version, plan=plan, seeds=(seeds[3], seeds[4]), tell=tell, clock=clock)
         with book.phase("broken version") as tell:
             planted = steps.broken(client, folder=home)
-            steps.warm(
-                endpoint, fleet=fleet(between), units=plan.warm_units // 2, tag="between", tell=tell, clock=clock
-            )
-            rollback = steps.rollout(
-                endpoint,
-                planted,
-                name="broken",
-                fleet=fleet(last, pace=plan.rollback_pace),
-                limit_s=plan.rollback_limit_s,
-                tell=tell,
-                clock=clock,
-            )
+            rollback = steps.caught(endpoint, planted, plan=plan, seeds=(seeds[5], seeds[6]), tell=tell, clock=clock)
     return Story(
         env=steps.ENV,
         mode=steps.MODE,

@@ -197,6 +197,26 @@ def broken(client: RLaaSClient, *, folder: Path) -> str:
     return _reference(client.models.register(str(path), name="ran-broken"))
 
 
+def canary(endpoint: Endpoint, version: str, *, plan: Plan, seeds: tuple[int, int], tell: Tell, clock: Clock) -> Trial:
+    """The trained policy against the heuristic: traffic before, then the rollout."""
+    warm(endpoint, fleet=_fleet(plan, seeds[0]), units=plan.warm_units, tag="before", tell=tell, clock=clock)
+    fleet = _fleet(plan, seeds[1], pace=plan.canary_pace)
+    limit_s = plan.canary_limit_s
+    return rollout(endpoint, version, name="canary", fleet=fleet, limit_s=limit_s, tell=tell, clock=clock)
+
+
+def caught(endpoint: Endpoint, version: str, *, plan: Plan, seeds: tuple[int, int], tell: Tell, clock: Clock) -> Trial:
+    """The planted version against whoever is champion now."""
+    warm(endpoint, fleet=_fleet(plan, seeds[0]), units=plan.warm_units // 2, tag="between", tell=tell, clock=clock)
+    fleet = _fleet(plan, seeds[1], pace=plan.rollback_pace)
+    limit_s = plan.rollback_limit_s
+    return rollout(endpoint, version, name="broken", fleet=fleet, limit_s=limit_s, tell=tell, clock=clock)
+
+
+def _fleet(plan: Plan, seed: int, *, pace: float | None = None) -> traffic.Fleet:
+    return traffic.Fleet(env=ENV, mode=MODE, networks=plan.networks, seed=seed, pace=pace)
+
+
 def warm(endpoint: Endpoint, *, fleet: traffic.Fleet, units: int, tag: str, tell: Tell, clock: Clock) -> traffic.Tally:
     """Traffic before the rollout: what the champion earns, and how that hangs on the first observation."""
     tally = traffic.Tally(start_us=clock.now_us())

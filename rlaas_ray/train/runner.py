@@ -7,7 +7,6 @@ caller's. Never opens the database, never attaches to a Ray that it was not give
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import secrets
 import threading
@@ -126,8 +125,9 @@ def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
             trainer = inprocess.InProcess(run.plan, run.worlds, slice_s=slice_s)
         else:
             # Ray and RLlib take three seconds to import: only a training that uses them waits for them.
-            cluster = importlib.import_module("rlaas_ray.train.cluster")
-            algorithm = importlib.import_module("rlaas_ray.train.rllib.algorithm")
+            from rlaas_ray.train import cluster  # noqa: PLC0415 - RLlib takes seconds to import; one process needs none
+            from rlaas_ray.train.rllib import algorithm  # noqa: PLC0415
+
             run.reporter.event(
                 "starting", {"num_env_runners": run.plan.num_env_runners, "num_learners": run.plan.num_learners}
             )

@@ -74,6 +74,8 @@ def test_nothing_is_imported_by_a_string() -> None:
         "rlaas_ray/cli/main.py",  # the table of commands
         "rlaas_ray/envs/registry.py",  # module:Class of the user
         "rlaas_ray/optimize/problems.py",  # module:Class of the user
+        "rlaas_ray/train/worlds.py",  # where the user's module lies, to send it along
+        "rlaas_ray/policies/engines/choice.py",  # its own engines by name: torch is loaded only when asked for
     }
     found = {name(p) for p in PRODUCT if re.search(r"import_module\(|__import__\(", p.read_text(encoding="utf-8"))}
     assert found - allowed == set()
@@ -113,7 +115,8 @@ def test_banned_names_are_silenced_only_where_the_rules_say() -> None:
         "rlaas_ray/train/rllib/",
         "rlaas_ray/settings.py",
         "rlaas_ray/sdk/environment.py",
-        "rlaas_ray/cli/supervisor.py",
+        "rlaas_ray/train/cluster.py",  # writes: Ray's processes take their environment from their parent
+        "rlaas_ray/testing/head.py",  # waits for a real head
     )
     found = [name(p) for p in PRODUCT if "noqa: TID251" in p.read_text(encoding="utf-8")]
     assert [p for p in found if not p.startswith(allowed)] == []
