@@ -1,7 +1,8 @@
 """Forwards `/v1`, `/v2` and `/predict` to the native listener of the pool that answers: bytes in, bytes out.
 
 One address is enough for a client; the fast addresses are in the endpoint's document. Keys, sizes and load are the pool's own
-business: it checks forwarded calls as it checks direct ones.
+business: it checks forwarded calls as it checks direct ones. It is told who asked: this server's peer stands at the end of
+`X-Forwarded-For`, behind what the peer itself said, so that a client elsewhere needs a key though the call comes from here.
 """
 
 from __future__ import annotations
@@ -20,15 +21,20 @@ from rlaas_ray.errors import Unavailable
 _PATH = re.compile(r"/(?:v1/endpoints/(?P<endpoint>[^/]+)|v2/models/(?P<model>[^/]+)|v1|v2|predict)(?:/.*)?")
 # RFC 9110 7.6.1: of one connection only.
 _HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host"}
+_HOPS = b"x-forwarded-for"
+_LEFT_OUT = _HOP | {b"content-length", _HOPS}
 _TRIES = 2
 
 
 class Forward:
-    """`client` is the app's own; 64 connections kept alive."""
+    """`transport` reaches listeners; None: HTTP, 64 connections kept alive."""
 
-    def __init__(self, app: ASGIApp, *, application: Application) -> None:
+    def __init__(
+        self, app: ASGIApp, *, application: Application, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._app = app
         self._application = application
+        self._transport = transport
         self._client: httpx.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0917 - ASGI's signature
@@ -71,14 +77,14 @@ class Forward:
     async def _ask(self, scope: Scope, *, address: str, body: bytes) -> httpx.Response:
         if self._client is None:
             limits = httpx.Limits(max_connections=256, max_keepalive_connections=64)
+            timeout = httpx.Timeout(60.0, connect=1.0)
             self._client = httpx.AsyncClient(
-                limits=limits, timeout=httpx.Timeout(60.0, connect=1.0), follow_redirects=False, trust_env=False
+                limits=limits, timeout=timeout, follow_redirects=False, trust_env=False, transport=self._transport
             )
         query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
-        client = scope.get("client")
-        headers = [(key, value) for key, value in scope["headers"] if key not in _HOP and key != b"content-length"]
-        headers.append((b"x-forwarded-for", (client[0] if client else "unknown").encode()))
+        headers = [(key, value) for key, value in scope["headers"] if key not in _LEFT_OUT]
+        headers.append((_HOPS, _hops(scope)))
         return await self._client.request(
             scope["method"], f"http://{address}{path}{query}", headers=headers, content=body or None
         )
@@ -89,6 +95,13 @@ class Forward:
         finally:
             if self._client is not None:
                 await self._client.aclose()
+
+
+def _hops(scope: Scope) -> bytes:
+    """Who asked, as one list: what the client says came before it, then the client as this server's socket sees it."""
+    client = scope.get("client")
+    said = [value for key, value in scope["headers"] if key == _HOPS]
+    return b", ".join([*said, (client[0] if client else "unknown").encode("latin-1", "replace")])
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:

@@ -7,11 +7,11 @@ too large, too slow, too many.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from rlaas_ray.errors import Overloaded, RlaasError, TimedOut, TooLarge
-from rlaas_ray.serve import wire
+from rlaas_ray.serve import keys, wire
 from rlaas_ray.serve.answer import Answerer
 from rlaas_ray.serve.wire import Answer, Request
 from rlaas_ray.serve.writer import DecisionWriter
@@ -25,7 +25,6 @@ BODY_S = 10.0
 WAITING_LIMIT = 512
 WAIT_LIMIT_S = 0.1
 FEW = 64
-_LOOPBACK = ("127.", "::1", "unix")
 
 
 class Door:
@@ -142,9 +141,19 @@ def _request(scope: Scope) -> Request:
     if root and path.startswith(root):
         path = path[len(root) :] or "/"
     client = scope.get("client")
-    local = client is None or str(client[0]).startswith(_LOOPBACK)
+    # Who cannot be named is a stranger. Sockets of ours are TCP, so a peer has an address.
+    local = client is not None and keys.loopback(str(client[0]))
     headers = dict(scope["headers"])
+    if len(headers) < len(scope["headers"]):
+        _join_hops(headers, given=scope["headers"])
     return Request(method=scope["method"], path=path, headers=headers, body=b"", arrived_s=0.0, local=local)
+
+
+def _join_hops(headers: dict[bytes, bytes], *, given: Iterable[wire.Header]) -> None:
+    """A field that came twice is one list (RFC 9110 5.2): the last line alone would hide the hops before it."""
+    hops = [value for name, value in given if name == b"x-forwarded-for"]
+    if hops:
+        headers[b"x-forwarded-for"] = b",".join(hops)
 
 
 async def _body(request: Request, receive: Receive) -> bytes:

@@ -5,8 +5,10 @@ Told by `routes.py` with each poll, asked by `answer.py` on each request. Keeps 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -16,7 +18,6 @@ from rlaas_ray.serve.wire import Request
 Mode = Literal["loopback", "key"]
 MAY_DECIDE = frozenset({"decider", "operator", "admin"})
 MAY_LOOK = MAY_DECIDE | {"viewer", "approver"}
-_LOOPBACK = ("127.", "::1", "localhost")
 _NOBODY = "0" * 64
 
 
@@ -64,7 +65,18 @@ def is_local(request: Request) -> bool:
     forwarded = request.headers.get(b"x-forwarded-for")
     if forwarded is None:
         return True
-    return all(hop.strip().startswith(_LOOPBACK) for hop in forwarded.decode("latin-1").split(","))
+    return all(loopback(hop.strip()) for hop in forwarded.decode("latin-1").split(","))
+
+
+@functools.lru_cache(maxsize=1024)
+def loopback(host: str) -> bool:
+    """Whether an address is this machine's own; what is no address is not."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback or (mapped is not None and mapped.is_loopback)
 
 
 def _token(request: Request) -> str:

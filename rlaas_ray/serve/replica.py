@@ -41,7 +41,7 @@ class Replica:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         check(settings)
-        loopback.hold(ray.util.get_node_ip_address())
+        loopback.hold(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         config = ListenerConfig(
             host=settings.get("host", "127.0.0.1"),
             port=settings["port"],
