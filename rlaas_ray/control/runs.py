@@ -40,6 +40,14 @@ class Wanted:
     name: str | None = None
 
 
+# Started, and gone before it could claim its attempt: its output says why.
+_DIED_EARLY = {
+    "reason": "died",
+    "detail": "the attempt ended before it took up its work",
+    "cure": "`rlaas runs logs` shows its last words.",
+}
+
+
 class Runs:
     """`places` by name. `inline`: whoever asks executes place `here` itself (the CLI without a server)."""
 
@@ -263,9 +271,13 @@ class Runs:
             forgotten = rows.waiting(tx, before_us=now_us - 60_000_000)
         ended = [run.id for run in expired if self._end(run, may_lose=may_lose)]
         for run in forgotten:
-            if run.place in self._places and run.place_ref is None:
+            place = self._places.get(run.place)
+            if place is not None and run.place_ref is None:
                 with self._database.write() as tx:
                     outbox.promise(tx, "submit", payload=_attempt(run), now_us=now_us)
+            elif place is not None and run.place_ref is not None and not place.alive(run.place_ref):
+                self.give_up(run.id, attempt=run.attempt, error=_DIED_EARLY)
+                ended.append(run.id)
         return ended
 
     def started(self, run_id: str, *, attempt: int, place_ref: str) -> None:

@@ -74,6 +74,15 @@ def test_a_run_without_heartbeats_is_lost_after_30_s_and_can_be_resumed(house) -
     assert house.place.submitted[-1] == (run["id"], 2)
 
 
+def test_an_attempt_that_died_before_it_was_claimed_fails_and_one_that_lives_waits(house) -> None:
+    run, other = begun(house), begun(house)
+    house.place.end(house.ask("GET", f"/api/v1/runs/{run['id']}").json()["place_ref"])
+    house.tick(61.0)
+    found = house.ask("GET", f"/api/v1/runs/{run['id']}").json()
+    assert (found["state"], found["error"]["reason"]) == ("failed", "died")
+    assert state(house, other) == "queued"
+
+
 def test_a_process_that_wakes_up_after_it_was_lost_can_write_nothing(house) -> None:
     run = begun(house)
     secret = key_of(house, run)
