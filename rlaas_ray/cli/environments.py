@@ -138,7 +138,7 @@ def _act(env_id: str, *, policy: str) -> Any:
 
     def act(observations: Any, rng: Any) -> Any:
         drawn = loaded.decide(spaces.encode(observation_space, observations), rng=rng)
-        return spaces.actions(action_space, drawn.action_proposed)
+        return spaces.actions(action_space, drawn.action)  # as executed: what was proposed may be a target
 
     return act
 
