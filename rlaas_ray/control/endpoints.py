@@ -21,6 +21,8 @@ from rlaas_ray.store import audit, rollouts
 from rlaas_ray.store import endpoints as rows
 from rlaas_ray.store.database import Connection, Database
 
+_TAKEN_S = 3.0
+
 
 class Endpoints:
     """`ingress(pool)`: the address of Serve's own HTTP for a pool, where there is one."""
@@ -61,6 +63,7 @@ class Endpoints:
             action = "endpoints.create" if known is None else "endpoints.replace"
             _audit(tx, table, actor=actor, action=action, now_us=now_us)
         self._feed.bell.ring()
+        self._wait(spec.pool, epoch=table.epoch)
         return self.get(spec.name), known is None
 
     def get(self, name: str) -> dict[str, Any]:
@@ -102,6 +105,12 @@ class Endpoints:
         """Where the pool can be asked without the detour over the API."""
         native = [f"http://{one.address}" for one in self._feed.listeners(pool)]
         return {"native": native, "ingress": self._ingress(pool)}
+
+    def _wait(self, pool: str, *, epoch: int) -> None:
+        """Until the pool answers by this table: who made an endpoint may ask it. A replica that is ill delays nobody long."""
+        until = self._clock.monotonic_s() + _TAKEN_S
+        while not self._feed.taken(pool, epoch=epoch) and self._clock.monotonic_s() < until:
+            self._clock.sleep(0.02)
 
     def _document(self, tx: Connection, endpoint: rows.Endpoint) -> dict[str, Any]:
         table = rows.table_of(tx, endpoint.name, epoch=endpoint.epoch)

@@ -72,6 +72,10 @@ class Feed:
         with self._lock:
             self._listeners[address] = heard
 
+    def taken(self, pool: str, *, epoch: int) -> bool:
+        """Whether all who listen for a pool run tables of that epoch: each asks again as soon as it has taken one."""
+        return all(one.epoch >= epoch for one in self.listeners(pool))
+
     def forget(self, address: str) -> None:
         """A listener refused a connection."""
         with self._lock:
