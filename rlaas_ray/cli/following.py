@@ -130,6 +130,8 @@ def summary(final: Mapping[str, Any]) -> None:
         if isinstance(value, int | float | str) or (name in {"version", "evaluation"} and isinstance(value, Mapping)):
             shown = _brief(value) if isinstance(value, Mapping) else value
             click.echo(f"  {name}  {shown:.6g}" if isinstance(shown, float) else f"  {name}  {shown}")
+        elif name == "return_ci95":
+            click.echo(f"  {name}  {value[0]:.6g} to {value[1]:.6g}")
 
 
 def _brief(value: Mapping[str, Any]) -> str:

@@ -128,7 +128,7 @@ def _line(document: dict[str, Any]) -> str:
     if document["state"] in {"ramping", "holding"}:
         words += f"  {document.get('share_percent', 0):g}%"
     verdict = document.get("verdict") or {}
-    return f"{words}  {verdict['kind']}: {verdict['reason']}" if verdict else words
+    return f"{words}  {verdict['reason']}" if verdict else words
 
 
 def _percents(text: str | None) -> list[float] | None:

@@ -221,7 +221,7 @@ class Rollouts:
             f"this bundle was rolled back at {spec.endpoint!r} in the last 24 h",
             given=before.challenger,
             expected="another bundle",
-            cure=f"Read why in rollout {before.id}; `--force` lets it in again.",
+            cure=f"Read why in rollout {before.id}; `--set force=true` lets it in again.",
         )
 
     def _must_be_open(self, rollout: Rollout) -> None:
