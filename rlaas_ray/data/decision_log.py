@@ -168,7 +168,7 @@ def to_decisions(batches: list[pa.RecordBatch]) -> Decisions:
             arm_probability=b.column("arm_probability").to_numpy(),
             fallback=schema.texts(b.column("fallback")),
             excluded=schema.texts(b.column("excluded")),
-            latency_us=b.column("latency_us").to_numpy(),
+            latency_us=b.column("latency_us").fill_null(-1).to_numpy(),
         )
         for b in _merged(batches)
     ]

@@ -45,7 +45,7 @@ def decisions(width: int) -> pa.Schema:
             ("shield_modified", pa.bool_()),
             ("fallback", pa.string()),
             ("excluded", pa.string()),
-            ("latency_us", pa.int64()),
+            ("latency_us", pa.int64()),  # null: inferred together with others, not measured by itself
         ],
         metadata={b"rlaas.schema": b"decisions", b"rlaas.version": VERSION},
     )

@@ -276,7 +276,8 @@ class Fold:
             return None
         if row.fallback:
             return self._before.get(row.episode)
-        self._limit.observe(row.latency_us)
+        if row.latency_us >= 0:
+            self._limit.observe(row.latency_us)
         outcome = self._before.get(row.episode)
         if outcome is None:
             outcome = outcomes.Outcome(row.episode, row.episode, home=self._before, challenger=False, share=0.0)
@@ -296,8 +297,9 @@ class Fold:
             if outcome is not None and outcome.episode != row.episode:
                 outcome = None
         if row.fallback:
-            flags = self._failed(flags, challenger=challenger, share=share)
-        else:
+            if _its_own_fault(row):
+                flags = self._failed(flags, challenger=challenger, share=share)
+        elif row.latency_us >= 0:
             flags = self._answered(flags, row.latency_us, challenger=challenger, share=share)
         self._flags[row.key] = flags
         if self._first_us is None:
@@ -323,6 +325,7 @@ class Fold:
         return flags | _FAILED
 
     def _answered(self, flags: int, latency_us: int, *, challenger: bool, share: float) -> int:
+        """A time that was measured. Valid whatever the machine does: see `_its_own_fault`; a unit's first slow row bets alone."""
         if not flags & _SLOW and self._limit.slow(latency_us):
             flags |= _SLOW
             self._tallies[challenger].slow += 1
@@ -370,6 +373,22 @@ class _Row(NamedTuple):
     excluded: str
     latency_us: int
     digest: str
+
+
+def _its_own_fault(row: _Row) -> bool:
+    """Whether a row that its arm did not answer bets on failures.
+
+    A bet is fair if, given the event and all before it, the label is still the draw of the assignment. Events of time are such
+    only for the row of a turn that was inferred first and by itself (`latency_us` is known, `serve/decide.py` chooses it without
+    a look at the arms): whether it is late depends on its own arm and on the machine at that moment. Rows inferred together
+    share one end: a pause of the machine makes all of them late at once, and which arm's batch it meets, and how many rows pay
+    for it, depends on how the labels of the others fell. `overload` says that the arm was never asked in time: in a turn
+    the arm that is asked second waits for the first. An exception or a number that is not finite is the row's own: after a
+    failed batch each row is tried by itself.
+    """
+    if row.fallback == "deadline":
+        return row.latency_us >= 0
+    return row.fallback != "overload"
 
 
 def _listed(column: Array) -> list[Any]:

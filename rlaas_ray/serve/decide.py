@@ -11,7 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class Decided:
     propensity: float
     probabilities: F64 | None
     fallback: str | None
-    latency_us: int
+    latency_us: int | None  # of its own inference; None for a row that was inferred together with others
     logged: bool = False
     answered: bool = True
 
@@ -78,6 +78,14 @@ class Decided:
         if self.probabilities is not None:
             body["probabilities"] = self.probabilities.tolist()
         return body
+
+
+class _Given(TypedDict):
+    """What all groups of a turn share."""
+
+    asks: Sequence[Ask]
+    assigned: list[assignment.Assignment]
+    made: dict[int, Decided]
 
 
 class Decider:
@@ -123,6 +131,7 @@ class Decider:
         """All asks of one endpoint and turn, in order. Raises Unavailable when no policy at all could answer."""
         table = endpoint.table
         by_episode = table.assign_by == "episode"
+        alone = self._alone(asks)
         groups: dict[str, tuple[Arm, list[int]]] = {}
         assigned: list[assignment.Assignment] = []
         for index, ask in enumerate(asks):
@@ -131,10 +140,14 @@ class Decider:
             else:
                 chosen = assignment.assign(table, (ask.episode_id or ask.decision_id) if by_episode else ask.unit)
             assigned.append(chosen)
-            groups.setdefault(chosen.arm.digest, (chosen.arm, []))[1].append(index)
+            if index != alone:
+                groups.setdefault(chosen.arm.digest, (chosen.arm, []))[1].append(index)
         made: dict[int, Decided] = {}
+        given: _Given = {"asks": asks, "assigned": assigned, "made": made}
+        if alone is not None:
+            self._run_group(endpoint, arm=assigned[alone].arm, indices=[alone], measured=True, **given)
         for arm, indices in groups.values():
-            self._run_group(endpoint, arm=arm, indices=indices, asks=asks, assigned=assigned, made=made)
+            self._run_group(endpoint, arm=arm, indices=indices, measured=False, **given)
         decided = [made[index] for index in range(len(asks))]
         self._write(endpoint, decided=decided)
         self._count(endpoint, decided=decided)
@@ -146,12 +159,25 @@ class Decider:
         self._shadows.offer(endpoint, rows=[(d.ask.decision_id, d.ask.row, d.action) for d in decided])
         return decided
 
+    def _alone(self, asks: Sequence[Ask]) -> int | None:
+        """Which ask of the turn is inferred first and by itself, so that its time is a measurement of its arm; None: none counts.
+
+        The time of an arm's batch is none: it depends on how many rows the split gave the arm, a pause of the machine is paid
+        by whoever's batch it met, and then by all its rows at once. Asked first and alone, chosen without a look at the arms,
+        a row has a time that no other row's arm has a part in: `evaluation/sequential.py` bets on that. One forward more a turn.
+        """
+        counted = [index for index, ask in enumerate(asks) if ask.log and ask.arm is None]
+        if len(counted) < 2:
+            return counted[0] if counted else None
+        return counted[int(self._rng.integers(len(counted)))]
+
     def _run_group(
         self,
         endpoint: EndpointState,
         *,
         arm: Arm,
         indices: list[int],
+        measured: bool,
         asks: Sequence[Ask],
         assigned: list[assignment.Assignment],
         made: dict[int, Decided],
@@ -162,7 +188,7 @@ class Decider:
         mask = _masks([asks[i] for i in indices])
         ok, drawn = self._attempt(endpoint, arm=arm, encoded=encoded, mask=mask, now_s=started_s)
         ended_s = self._clock.monotonic_s()
-        latency_us = round((ended_s - started_s) * 1e6)
+        latency_us = round((ended_s - started_s) * 1e6) if measured else None
         alone = endpoint.stand_in(arm) is None
         failed: list[tuple[int, str]] = []
         for k, i in enumerate(indices):
@@ -242,7 +268,7 @@ class Decider:
         asks: Sequence[Ask],
         assigned: list[assignment.Assignment],
         made: dict[int, Decided],
-        latency_us: int,
+        latency_us: int | None,
     ) -> None:
         other = endpoint.stand_in(arm)
         encoded = np.stack([asks[i].row for i, _ in failed])
@@ -342,7 +368,7 @@ def _decided(
     row: int,
     policy: ServingPolicy,
     fallback: str | None,
-    latency_us: int,
+    latency_us: int | None,
 ) -> Decided:
     return Decided(
         ask=ask,
@@ -357,7 +383,7 @@ def _decided(
     )
 
 
-def _unanswered(ask: Ask, assigned: assignment.Assignment, *, fallback: str, latency_us: int) -> Decided:
+def _unanswered(ask: Ask, assigned: assignment.Assignment, *, fallback: str, latency_us: int | None) -> Decided:
     """Nobody could answer. Logged all the same: the failure is evidence about its arm."""
     nothing: F64 = np.empty(0)
     return Decided(

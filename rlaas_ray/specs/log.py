@@ -52,7 +52,7 @@ class Decisions(_Columns):
     arm_probability: F64  # (n,)
     fallback: Array  # (n,) str, "" for none
     excluded: Array  # (n,) str, "" for none
-    latency_us: I64  # (n,)
+    latency_us: I64  # (n,) of the row's own inference; -1: inferred together with others, not measured
 
     def __len__(self) -> int:
         return len(self.time_us)

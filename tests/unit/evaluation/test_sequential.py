@@ -294,6 +294,42 @@ def test_slow_answers_bet_once_the_champions_quantile_is_known() -> None:
     assert evidence.log_e_latency > 0.0
 
 
+def test_rows_that_were_not_measured_neither_bet_on_time_nor_set_the_limit() -> None:
+    fold = sequential.Fold(CONFIG)
+    before = [f"p{i}" for i in range(100)]
+    fold.add(rows.decisions(before, epoch=4, latency_us=-1), NO_REWARDS, now_us=0)
+    fold.add(canary(names_of(4), "cccc", latency_us=10**6), NO_REWARDS, now_us=0)
+    assert fold.evidence().slow_challenger == 0  # no champion was ever measured: nothing to compare with
+    measured = [f"m{i}" for i in range(100)]
+    fold.add(rows.decisions(measured, epoch=4, latency_us=10_000), NO_REWARDS, now_us=0)
+    fold.add(canary(["x1", "x2"], "cc", latency_us=-1), NO_REWARDS, now_us=0)
+    assert fold.evidence().slow_challenger == 0
+    fold.add(canary(["x3"], "c", latency_us=13_000), NO_REWARDS, now_us=0)
+    assert fold.evidence().slow_challenger == 1
+
+
+@pytest.mark.parametrize(
+    ("fallback", "latency_us", "failures"),
+    [("error", -1, 1), ("error", 40, 1), ("deadline", 300_000, 1), ("deadline", -1, 0), ("overload", 300_000, 0)],
+)
+def test_lateness_is_an_arms_failure_only_where_its_own_time_was_measured(fallback, latency_us, failures) -> None:
+    fold = sequential.Fold(CONFIG)
+    fold.add(canary(["x"], "c", fallback=fallback, latency_us=latency_us), rows.rewards(["x"]), now_us=0)
+    evidence = fold.evidence()
+    assert evidence.failures_challenger == failures
+    assert (evidence.log_e_failure > 0.0) == bool(failures)
+    assert evidence.closed_challenger == 0  # another policy answered: it gives no return either way
+
+
+def test_a_few_microseconds_more_a_row_are_no_slowness() -> None:
+    """A network against a constant: 25 us against 5 us, far under the floor of 5 ms."""
+    fold = sequential.Fold(CONFIG)
+    before = [f"p{i}" for i in range(100)]
+    fold.add(rows.decisions(before, epoch=4, latency_us=5), NO_REWARDS, now_us=0)
+    fold.add(canary(names_of(200), "cb" * 100, share=0.5, latency_us=[25, 5] * 100), NO_REWARDS, now_us=0)
+    assert (fold.evidence().slow_challenger, fold.evidence().log_e_latency) == (0, 0.0)
+
+
 def test_a_slow_challenger_does_not_move_what_counts_as_slow() -> None:
     fold = sequential.Fold(CONFIG)
     before = [f"p{i}" for i in range(100)]

@@ -28,13 +28,16 @@ class Drawn:
 
 
 class Constant:
-    """Proposes `value`, executes 10 * value; propensity 0.5. Takes `seconds` of the clock, raises or gives NaN when told."""
+    """Proposes `value`, executes 10 * value; propensity 0.5. Takes `seconds` of the clock, raises when told, or gives NaN.
+
+    NaN comes where the first number of a row is `nan_at`.
+    """
 
     def __init__(self, value, *, digest, width=3, clock=None):
         self.value, self.digest, self.clock = value, digest, clock
         self.observation_space = gymnasium.spaces.Box(-1, 1, (width,), np.float32)
         self.action_space = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
-        self.calls, self.raises, self.seconds, self.nan_rows = [], False, 0.0, ()
+        self.calls, self.raises, self.seconds, self.nan_at = [], False, 0.0, None
 
     def decide(self, encoded, *, rng, mask=None):
         self.calls.append(encoded)
@@ -44,7 +47,8 @@ class Constant:
             raise RuntimeError("engine down")
         n = len(encoded)
         proposed = np.full((n, 2), float(self.value))
-        proposed[list(self.nan_rows)] = np.nan
+        if self.nan_at is not None:
+            proposed[np.isclose(encoded[:, 0], self.nan_at)] = np.nan
         return Drawn(proposed, proposed * 10, np.full(n, 0.5), None)
 
     def action_to_json(self, action):

@@ -50,7 +50,11 @@ def test_requests_of_one_turn_run_as_one_batch_per_arm(world, table):
     world.serve(table(share=0.5))
     requests = [world.request(DECISIONS, {**GOOD, "unit": f"u-{i}"}) for i in range(40)]
     answers = [orjson.loads(a.body) for a in world.answerer.handle(requests)]
-    assert [len(world.policies[name].calls) for name in ("champion", "challenger", "fallback")] == [1, 1, 0]
+    calls = [world.policies[name].calls for name in ("champion", "challenger", "fallback")]
+    # One row by itself, the one that is measured, and the rest in one batch for each arm.
+    assert sorted(len(rows) for rows in (*calls[0], *calls[1]))[0] == 1
+    assert sorted(len(of) for of in calls) == [0, 1, 2]
+    assert sum(len(rows) for of in calls for rows in of) == 40
     by_arm = {arm: [a for a in answers if a["arm"] == arm] for arm in ("champion", "challenger")}
     assert len(by_arm["champion"]) + len(by_arm["challenger"]) == 40
     assert all(a["action"] == [3.0, 3.0] and a["arm_probability"] == 0.5 for a in by_arm["challenger"])
@@ -142,10 +146,39 @@ def test_an_arm_that_raises_is_answered_by_the_fallback_and_logged_under_the_ass
 
 
 def test_only_the_rows_that_are_not_finite_fall_back(world):
-    world.policies["champion"].nan_rows = (1,)
-    _, body, _ = world.ask(DECISIONS, {"batch": [GOOD, GOOD, GOOD]})
+    world.policies["champion"].nan_at = -0.5
+    odd = {"unit": "cell-8", "observation": [-0.5, 0.2, 0.3]}
+    _, body, _ = world.ask(DECISIONS, {"batch": [GOOD, odd, GOOD]})
     assert [item["fallback"] for item in body["batch"]] == [None, "error", None]
     assert [item["action"] for item in body["batch"]] == [[1.0, 1.0], [2.0, 2.0], [1.0, 1.0]]
+
+
+def test_one_row_of_a_turn_is_inferred_first_and_by_itself_and_only_that_one_has_a_latency(world, table):
+    world.serve(table(share=0.5))
+    for arm, seconds in (("champion", 0.004), ("challenger", 0.012)):
+        world.policies[arm].seconds = seconds
+    items = [{"unit": f"cell-{i}", "observation": [0.1, 0.2, 0.3]} for i in range(32)]
+    for _ in range(64):
+        world.ask(DECISIONS, {"batch": items})
+    logged = world.rows()
+    measured = logged.latency_us.reshape(64, 32) >= 0
+    assert measured.sum(axis=1).tolist() == [1] * 64
+    assert (logged.latency_us[logged.latency_us < 0] == -1).all()
+    arms = logged.arm.reshape(64, 32)[measured]
+    times = logged.latency_us.reshape(64, 32)[measured]
+    assert (times == np.where(arms == "challenger", 12_000, 4_000)).all()
+    # Chosen without a look at the arm: of 64 turns about as many as the split has challengers; and not always the same row.
+    split = (logged.arm[:32] == "challenger").mean()
+    assert abs((arms == "challenger").mean() - split) < 4 * 0.5 / 8
+    assert len(set(np.flatnonzero(measured) % 32)) > 16
+    world.decide()
+    assert world.rows().latency_us[-1] in {4_000, 12_000}  # a turn of one row is its own measurement
+
+
+def test_a_row_that_no_bet_counts_is_never_the_one_that_is_measured(world, table):
+    world.serve(table(), table(endpoint="default"))
+    world.ask("/predict", {"state": [[0.1, 0.2, 0.3]] * 4})  # without a unit: not logged, not assigned
+    assert len(world.policies["champion"].calls) == 1
 
 
 def test_five_failures_in_a_row_eject_an_arm_for_ten_seconds(world):
