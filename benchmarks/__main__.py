@@ -1,0 +1,25 @@
+"""`python -m benchmarks`: every benchmark in turn, about half an hour; each prints its table and says which bar it missed."""
+
+import subprocess
+import sys
+
+EACH = (
+    ["benchmarks.environments", "speed"],
+    ["benchmarks.training", "cartpole"],
+    ["benchmarks.training", "ran"],
+    ["benchmarks.canary"],
+    ["benchmarks.serving"],
+)
+
+
+def main() -> int:
+    """The worst exit status of all."""
+    worst = 0
+    for arguments in EACH:
+        print(f"\n# python -m {' '.join(arguments)}", flush=True)
+        worst = max(worst, abs(subprocess.run([sys.executable, "-m", *arguments], check=False).returncode))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())
