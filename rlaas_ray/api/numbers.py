@@ -1,6 +1,6 @@
 """What `/metrics` shows of this process: requests by route, and what the database and the loop look like now.
 
-Counted by `gates.Access`; the rest is read when somebody scrapes. No policy of its own.
+Counted by `gates.Access`; the rest is `Application.counts`, read when somebody scrapes. No policy of its own.
 """
 
 from __future__ import annotations

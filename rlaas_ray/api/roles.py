@@ -1,6 +1,7 @@
 """Who may do what: one table from method and path to the roles that may; a test walks the app's routes against it.
 
 Read by the key middleware before any router runs. A path that is not here is refused, not allowed.
+Which roles there are is in `store/keys.py`; what they may at a policy server in `serve/keys.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading the decision log: rows beyond a cut, in one order, whoever wrote them and whether sealed or not.
 
-`ArrowDecisionLog` implements `specs.seams.DecisionLog`; the judge tails it each second, `rlaas log export` and off-policy
-evaluation read it whole. Never writes the log, never joins rewards (that is evaluation's).
+`ArrowDecisionLog` implements `specs.seams.DecisionLog`; the judge tails it each second, `rlaas log export` reads it whole.
+Never writes the log. Puts rewards beside their decisions in an export; which of them count is evaluation's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What a row of the decision log is: Arrow schemas, file names, and rows made into record batches.
 
-Used by `serve/writer.py` (which writes) and by `data/decision_log.py` and `data/seal.py` (which read). Never opens a file.
+The values of a row come from `serve/decide.py`, `serve/rewards.py` and `serve/shadow.py`; `serve/writer.py` writes them,
+`data/decision_log.py` and `data/seal.py` read. Never opens a file. Files of one endpoint are read as one table: a column more
+needs a reader that fills it in for older files first.
 """
 
 from __future__ import annotations

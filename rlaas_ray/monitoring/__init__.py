@@ -1,4 +1,4 @@
-"""Metrics: names, buckets and the Prometheus registry that a process exposes. Pure counters; no policy of its own.
+"""Metrics of a data plane: names, buckets and the Prometheus registry that it exposes. Pure counters; no policy of its own.
 
-Start at metrics.py.
+Start at metrics.py. What the control API exposes is in `api/numbers.py` and `control/application.py`.
 """

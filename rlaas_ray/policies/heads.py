@@ -1,8 +1,9 @@
 # ruff: noqa: D102 (the protocol says once what each method does)
 """Heads: what the numbers of a distribution mean: how to sample, which action is the mode, how probable an action was.
 
-Called by training parity, serving (`draw`) and evaluation. Proposed actions are before the decoder: an index from 0 for a
-category, the network's own units for a Gaussian. Never holds weights or a generator; sums in float64.
+Called by training parity, serving (`draw`) and evaluation; `train/heads.py` is the same mathematics with gradients.
+Proposed actions are before the decoder: an index from 0 for a category, the network's own units for a Gaussian. Never holds
+weights or a generator; sums in float64.
 
 `n` rows, `k` parameters, `a` action entries, `m` probabilities.
 """

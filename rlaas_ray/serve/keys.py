@@ -1,6 +1,7 @@
 """Who may ask for decisions: API keys by prefix and HMAC-SHA256(pepper, secret); nobody needs one on loopback unless told.
 
 Told by `routes.py` with each poll, asked by `answer.py` on each request. Keeps hashes only, never a secret.
+Which roles there are is in `store/keys.py`; what they may at the control API in `api/roles.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Rewards: valid, told apart from duplicates and conflicts as far as this process knows, and written down before the 202.
 
-Called by `answer.py`. Across processes the reader of the log keeps the first value of a key; never joins with decisions.
+Called by `answer.py`. Across processes the reader of the log keeps the first value of a key; never joins with decisions,
+and takes a reward of any age: `evaluation/outcomes.py` says which are late.
 """
 
 from __future__ import annotations

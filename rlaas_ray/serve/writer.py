@@ -1,7 +1,8 @@
 """Writes decisions and rewards down before they are answered: one Arrow stream per process, endpoint and kind.
 
-Called by `serve/answer.py` once per endpoint and turn of the loop, on the loop's thread: `write(2)` has returned before it
-does. `fsync` runs in a thread of its own each 200 ms. A failing disk never raises here: the caller is told False and says so.
+Called by `decide.py` once per endpoint and turn of the loop, by `rewards.py` and by `shadow.py`, on the loop's thread:
+`write(2)` has returned before it does. Knows no column: `_row` in `decide.py` makes a decision's row.
+`fsync` runs in a thread of its own each 200 ms. A failing disk never raises here: the caller is told False and says so.
 """
 
 from __future__ import annotations

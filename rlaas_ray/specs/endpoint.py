@@ -1,6 +1,7 @@
 """EndpointSpec: one decision point that clients call: its champion, its fallback, what a reward is, its limits.
 
-Handed in by `rlaas serve` and `PUT /endpoints/{name}`; stored whole; the route table carries what replicas need of it.
+Handed in by `rlaas serve` and `PUT /endpoints/{name}`; stored whole. `control/endpoints.py` copies what
+replicas and the judge need of it into the route table. `deadline_ms` is of an answer, `reward.deadline_s` of a reward.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""RolloutSpec: the staged change of shares that verdicts drive (serving.md section 4 has the mathematics).
+"""RolloutSpec: the staged change of shares that verdicts drive (docs/rollouts.md says how it is judged).
 
-Handed in by `rlaas rollout start` and `POST /endpoints/{name}/rollouts`; judged by `serve/rollout.py`.
+Handed in by `rlaas rollout start` and `POST /endpoints/{name}/rollouts`; judged by `serve/rollout.py`, carried out by
+`control/rollouts.py`. `margin` and `adjust` also shape the fold (`evaluation/sequential.py`).
 """
 
 from __future__ import annotations

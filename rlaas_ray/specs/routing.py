@@ -1,7 +1,8 @@
 """RouteTable: the immutable answer to "which arm gets this unit"; Arm: a version with a role and its buckets.
 
-Written by `control` alone, told to replicas over HTTP, read by `serve/assignment.py`. JSON in both directions, canonical,
-so that a table has a digest.
+Written by `control` alone, told to replicas over HTTP, read by `serve/assignment.py`. The reward's fields are for the judge:
+`evaluation/sequential.py` takes them from a rollout's first table. JSON in both directions, canonical, so that a table has a
+digest; tables stay stored, so a new field needs a default.
 """
 
 from __future__ import annotations

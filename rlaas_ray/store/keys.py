@@ -1,6 +1,7 @@
 """API keys: 256-bit secrets of which only an HMAC is stored, with roles, an end, and sometimes a subject (one run, one pool).
 
-Called by control. A secret is given back once, by `make`; it is never stored, logged or put into the outbox.
+Called by control. A secret is given back once, by `make`; it is never stored, logged or put into the outbox. ROLES are names
+alone: what each may is in `api/roles.py` and `serve/keys.py`.
 """
 
 from __future__ import annotations

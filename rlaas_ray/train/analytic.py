@@ -1,7 +1,7 @@
 """PPO's update in NumPy: exact gradients of the clipped surrogate, entropy and value losses over flat memory, then Adam.
 
 Driven by rllib/learner.py; certified there against autograd before the first update. Never allocates parameters: P, G, M, V are
-torch tensors whose memory NumPy sees (training.md 2.3). tanh in NumPy is ten times torch's on one thread, hence this file.
+torch tensors whose memory NumPy sees. tanh in NumPy is ten times torch's on one thread, hence this file.
 """
 
 from __future__ import annotations

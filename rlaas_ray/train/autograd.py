@@ -1,7 +1,7 @@
 """The same network and the same update in torch: the oracle of analytic.py, and the engine on a GPU.
 
 Parameters are views into the same flat memory (analytic.FlatState), so the two can be exchanged between updates. Used by
-rllib/module.py, rllib/learner.py, export.py and tests. Never samples.
+rllib/module.py, rllib/learner.py, inprocess.py and tests. Never samples.
 """
 
 from __future__ import annotations

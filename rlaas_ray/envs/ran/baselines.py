@@ -1,7 +1,8 @@
 """Baselines of RanControl: POLICIES see the observation alone and can serve, REFERENCES see the simulator and can only be scored.
 
-Found through the entry-point group `rlaas.baselines` (POLICIES, as `baseline:rlaas/RanControl-v1/NAME`) and by scoring.py
-(REFERENCES). Nothing here learns.
+Found through the entry-point group `rlaas.baselines` (POLICIES, as `baseline:rlaas/RanControl-v1/NAME`) and through
+`envs/registry.py` (both, for scoring.py). A name is on the card only once `scoring.measure_reference` lists it. Nothing here
+learns.
 """
 
 from __future__ import annotations

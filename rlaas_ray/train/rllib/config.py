@@ -1,4 +1,4 @@
-"""The AlgorithmConfig of columnar PPO: RLlib's own, with our runner, module and learner, and faults as training.md 7 sets them.
+"""The AlgorithmConfig of columnar PPO: RLlib's own, with our runner, module and learner, and what a fault costs.
 
 Made by algorithm.build from a Plan. Never read from a file.
 """
