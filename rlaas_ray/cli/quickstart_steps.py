@@ -65,23 +65,23 @@ class Plan:
 
 FULL = Plan(
     train_cpu_s=45.0,
-    train_limit_s=120.0,
+    train_limit_s=400.0,
     episodes=64,
     generations=300,
     warm_units=512,
-    canary_limit_s=75.0,
-    rollback_limit_s=40.0,
+    canary_limit_s=150.0,
+    rollback_limit_s=90.0,
     num_env_runners=None,
     canary_pace=500.0,
 )
 FAST = Plan(
     train_cpu_s=12.0,
-    train_limit_s=60.0,
+    train_limit_s=240.0,
     episodes=64,
     generations=60,
     warm_units=320,
-    canary_limit_s=30.0,
-    rollback_limit_s=20.0,
+    canary_limit_s=90.0,
+    rollback_limit_s=60.0,
     num_env_runners=0,
     canary_pace=1000.0,
 )
@@ -183,7 +183,7 @@ def front(client: RLaaSClient, *, plan: Plan, seed: int, tell: Tell, clock: Cloc
     run = client.optimization.start(
         problem_type="5g", mode=MODE, population_size=100, generations=plan.generations, seed=seed
     )
-    result: dict[str, Any] = followed(run, limit_s=60.0, tell=tell, clock=clock)["result"]
+    result: dict[str, Any] = followed(run, limit_s=200.0, tell=tell, clock=clock)["result"]
     return result
 
 

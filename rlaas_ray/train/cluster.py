@@ -10,9 +10,12 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import _raylet
@@ -33,7 +36,7 @@ def connected(plan: Plan, *, address: str | None) -> Iterator[float]:
         yield _share(actors)
     elif address is not None:
         module = worlds.module_of(plan.env)  # a user's module goes with the job; what is installed is expected there
-        ray.init(
+        _init(
             address=address,
             logging_level=logging.ERROR,
             log_to_driver=False,
@@ -73,7 +76,7 @@ def _own(actors: int) -> Iterator[None]:
     ray_constants.ENABLE_RAY_CLUSTER = False  # read at import, which was before
     _read_again()
     try:
-        ray.init(
+        _init(
             address="local",
             num_cpus=max(2, actors),
             include_dashboard=False,
@@ -90,6 +93,14 @@ def _own(actors: int) -> Iterator[None]:
             os.environ.pop(name, None)  # noqa: TID251  # as it was
         _read_again()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(**options: Any) -> None:
+    """`ray.init` that leaves SIGTERM to us: Ray's own handler would exit at once, and a stop means checkpoint first."""
+    ours = signal.getsignal(signal.SIGTERM)
+    ray.init(**options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
 
 
 def _read_again() -> None:

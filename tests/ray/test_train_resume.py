@@ -147,3 +147,19 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     other = SPEC.model_copy(update={"env": "Acrobot-v1"})
     with pytest.raises(errors.InvalidInput, match="another network"):
         execute(other, tmp_path, attempt=2, checkpoint=result["checkpoint_uri"])
+
+
+def test_sigterm_leaves_a_checkpoint_with_runners_on_ray_too(tmp_path: Path) -> None:
+    """Ray brings a handler of its own, which would exit at once: only a real process with a real Ray can see that."""
+    home, out = tmp_path / "home", tmp_path / "out"
+    options = ["--set", "num_env_runners=1", "--set", "total_timesteps=50000000"]
+    with out.open("w") as log:
+        command = [sys.executable, "-m", "rlaas_ray.cli", "train", "--env", "CartPole-v1", *options]
+        process = subprocess.Popen(command, env={**os.environ, "RLAAS_HOME": str(home)}, stdout=log, stderr=log)
+    deadline_s = time.monotonic() + 60
+    while not list(home.glob("runs/*/checkpoints/iteration-*")) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 75, out.read_text()
+    assert "rlaas runs resume" in out.read_text()
+    assert list(home.glob("runs/*/checkpoints/iteration-*"))
