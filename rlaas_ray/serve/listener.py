@@ -23,7 +23,9 @@ from rlaas_ray.serve.httpd import HttpServer
 from rlaas_ray.serve.status import ListenerConfig, Status, StatusPage, Succession
 
 HEARTBEAT_S = 0.1
-ORPHAN_S = 15.0
+# Longer than a killed Ray head takes to come back with its replicas (half a minute on a busy machine): an orphan hears the API
+# as before, so it serves no stale epoch, and it ends as soon as a child of a newer parent answers on its port.
+ORPHAN_S = 60.0
 FIRST_ROUTES_S = 3.0
 _logger = logging.getLogger(__name__)
 

@@ -39,6 +39,8 @@ class ServePools(Pools):
         self._environment = dict(environment)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._dashboard = httpx.Client(base_url=dashboard, headers=headers, timeout=ASK_S, trust_env=False)
+        self._head: str | None = None
+        self._bare = False
 
     def apply(self, pool: str) -> None:
         """Deploy the pool or bring it to its settings. Returns when its replicas run; raises WorkFailed with Ray's words."""
@@ -54,6 +56,8 @@ class ServePools(Pools):
 
     def running(self) -> Mapping[str, str]:
         """Pool -> status, as Serve tells it through the dashboard; empty while Serve has not been started."""
+        if self._bare:
+            return {}
         body = self._ask("/api/serve/applications/")
         applications: Mapping[str, Any] = body.get("applications") or {}
         return {_pool(name): str(app["status"]) for name, app in applications.items()}
@@ -65,7 +69,13 @@ class ServePools(Pools):
         except Unavailable:
             return None
         session = body.get("session_name")
-        return None if session is None else str(session)
+        if session is None:
+            return None
+        if session != self._head:
+            # One that followed another has no Serve before we start it. Asked all the same, its dashboard would import Serve
+            # first, and pools come back by so much later.
+            self._head, self._bare = str(session), self._head is not None
+        return self._head
 
     def close(self) -> None:
         """Let connections go."""
@@ -86,6 +96,7 @@ class ServePools(Pools):
         return body
 
     def _act(self, act: str, *, pool: str, told: str = "") -> None:
+        self._bare = False
         command = [sys.executable, "-m", "rlaas_ray.serve.deployment", act, "--pool", pool, "--address", self._address]
         try:
             done = subprocess.run(  # noqa: S603 (our own interpreter and module)

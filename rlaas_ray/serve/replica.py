@@ -56,9 +56,10 @@ class Replica:
             drain_s=settings.get("drain_s", 5.0),
         )
         self._watchdog = Watchdog(config, clock=ProcessClock(), processes=settings.get("processes", 1))
-        self._watchdog.start()
+        self._watchdog.spawn()
         self._plane = plane.build(pool=config.pool, home=Path(config.home), data=Path(config.data), auth=config.auth)
         self._plane.routes.read_cache()
+        self._watchdog.start()
         # Also polls for itself: what Serve's ingress answers follows the same epochs. Not told as a listener's address.
         self._plane.routes.start(api=settings["api"], key=settings["key"], listener="", pid=0)
         self._ticking: asyncio.Task[None] | None = None

@@ -79,9 +79,14 @@ class Watchdog:
         """The children's processes."""
         return [child.process.pid for child in self._children]
 
+    def spawn(self) -> None:
+        """Start the children and do not wait: their imports take a while, in which the caller may do its own work."""
+        self._children = [self._spawn(index) for index in range(self._processes)]
+
     def start(self) -> None:
         """Returns when every child listens. Raises Unavailable when one does not."""
-        self._children = [self._spawn(index) for index in range(self._processes)]
+        if not self._children:
+            self.spawn()
         try:
             for child in self._children:
                 self._wait_listening(child)

@@ -15,7 +15,7 @@ from rlaas_ray.cli import runtime
 from rlaas_ray.data.decision_log import ArrowDecisionLog
 from rlaas_ray.testing import bundles
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(400)]
 BATCH, PAUSE_S = 32, 0.4
 
 
