@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ class Answerer:
         self._metrics = metrics
         self._rewards = RewardTaker(writer=writer, clock=clock, metrics=metrics)
         self._decider = Decider(writer=writer, rng=rng, clock=clock, metrics=metrics, shadows=self.shadows)
+        self._latencies: dict[str, Any] = {}  # as many as endpoints
         self._decisions_named = 0
         self._requests_named = 0
 
@@ -70,13 +72,25 @@ class Answerer:
             for wanted in turn.waiting:
                 answers[wanted.index] = self._waited(wanted, turn=turn)
                 waited_s = max(now_s - wanted.request.arrived_s, 0.0)
-                self._metrics.latency.labels(wanted.endpoint.table.endpoint).observe(waited_s)
-        return [self._finish(request, answer) for request, answer in zip(requests, answers, strict=True)]
+                self._latency(wanted.endpoint.table.endpoint).observe(waited_s)
+        finished = [self._finish(request, answer) for request, answer in zip(requests, answers, strict=True)]
+        # Counted by the turn: finding a labelled counter costs as much as answering a small request.
+        for kind, count in Counter(answer.status // 100 for answer in finished).items():
+            self._metrics.requests.labels(f"{kind}xx").inc(count)
+        return finished
 
     def refuse(self, request: Request, error: RlaasError) -> Answer:
         """The answer to a request that the door itself turns away: too large, too slow, too many."""
         self._name(request)
-        return self._finish(request, _error(request, error))
+        answer = self._finish(request, _error(request, error))
+        self._metrics.requests.labels(f"{answer.status // 100}xx").inc()
+        return answer
+
+    def _latency(self, endpoint: str) -> Any:
+        child = self._latencies.get(endpoint)
+        if child is None:
+            child = self._latencies[endpoint] = self._metrics.latency.labels(endpoint)
+        return child
 
     def _first(self, request: Request, *, index: int, state: State, turn: Turn) -> Answer | None:
         self._name(request)
@@ -102,7 +116,6 @@ class Answerer:
 
     def _finish(self, request: Request, answer: Answer | None) -> Answer:
         assert answer is not None
-        self._metrics.requests.labels(f"{answer.status // 100}xx").inc()
         if answer.unsynced is not None:
             again = answer.unsynced
             answer.unsynced = lambda: self._finish(request, again())
@@ -235,7 +248,7 @@ class Answerer:
         """Asks of the two plain faces. Without a unit nobody is assigned and no reward could be joined: champion, not logged."""
         table = endpoint.table
         if arm is None and not unit and not table.estop:
-            arm = table.champion
+            arm = endpoint.champion
         return [
             Ask(
                 unit=unit,

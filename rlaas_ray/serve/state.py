@@ -72,17 +72,22 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EndpointState:
-    """One endpoint: `policies` by bundle digest, one for each arm of the table; `width` is d of the encoded observation."""
+    """One endpoint: `policies` by bundle digest, one for each arm of the table; `width` is d of the encoded observation.
+
+    `observation_space` is that of all arms: control refuses a table whose arms differ in it.
+    """
 
     table: RouteTable
     policies: Mapping[str, ServingPolicy]
     width: int
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    champion: Arm = field(init=False)
+    observation_space: Any = field(init=False)
 
-    @property
-    def observation_space(self) -> Any:
-        """The space of all arms: control refuses a table whose arms differ in it."""
-        return self.policies[self.table.champion.digest].observation_space
+    def __post_init__(self) -> None:
+        # Looked up once: each row asks for them, and the table is searched for an arm by its role.
+        object.__setattr__(self, "champion", self.table.champion)
+        object.__setattr__(self, "observation_space", self.policies[self.champion.digest].observation_space)
 
     def policy(self, arm: Arm) -> ServingPolicy:
         """The loaded policy of an arm of this table."""
@@ -97,7 +102,7 @@ class EndpointState:
         fallback = self.table.arm("fallback")
         if fallback is not None and fallback.digest != arm.digest:
             return fallback
-        champion = self.table.champion
+        champion = self.champion
         return champion if champion.digest != arm.digest else None
 
     def version(self, wanted: str) -> Arm:
