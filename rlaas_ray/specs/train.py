@@ -68,7 +68,9 @@ class TrainSpec(Document):
     num_learners: int = Field(default=0, ge=0, le=64)
     gpus_per_learner: float = Field(default=0, ge=0)
     network: Network | None = None
-    checkpoint_every_s: float = Field(default=0.0, ge=0, description="0: after every iteration, so kill -9 costs at most one")
+    checkpoint_every_s: float = Field(
+        default=0.0, ge=0, description="0: after every iteration, so kill -9 costs at most one"
+    )
     evaluate: EvaluateDuring = EvaluateDuring()
 
     @pydantic.model_validator(mode="after")
