@@ -1,27 +1,35 @@
-"""What the data plane carries: capacity, latency at half of it, a swap under load, kills under load.
+"""What the data plane carries: capacity, latency at half of it, a swap under load, kills under load, engines against each other.
 
-`python -m benchmarks.serving [--quick]` prints one JSON document. The policy is the 32-256-256-8 tanh network of the serving
-design; the load generator shares the machine with the server, so capacities are lower bounds.
+`python -m benchmarks.serving [--quick] [--engines]` prints one JSON document. The policy is the 32-256-256-8 tanh network of
+the serving design; the load generator shares the machine with the server, so capacities are lower bounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import granian.constants
+import granian.server.embed
 import orjson
 import uvloop
 
 from rlaas_ray.data.decision_log import ArrowDecisionLog
-from rlaas_ray.serve import standalone
+from rlaas_ray.serve import plane, standalone
+from rlaas_ray.serve.httpd import HttpServer
 from rlaas_ray.testing import bundles, load
 from rlaas_ray.testing.routes import RoutesServer
 
@@ -66,6 +74,64 @@ def capacity(listener: standalone.Standalone, path: str, body: bytes, *, seconds
         "rps_1": round(one.rate),
         "p50_ms_1": round(one.percentile_ms(50), 3),
     }
+
+
+def engines(root: Path, tables: list, paths: dict[str, str], *, seconds: float) -> dict:
+    """The same door under uvicorn (as the listener has it, limits and all) and under granian, turn about.
+
+    On a machine that does other work too, compare `server_cpu_us`; the rates move with the load.
+    """
+    home = root / "engines"
+    standalone.write_tables(home / "routes/policies.json", tables=tables, bundles=paths)
+    seen: dict[str, list[dict]] = {"uvicorn": [], "granian": []}
+    for _ in range(3):
+        for name, measured in seen.items():
+            measured.append(one_engine(name, home, seconds=seconds))
+    return {name: sorted(measured, key=lambda row: row["server_cpu_us"])[1] for name, measured in seen.items()}
+
+
+def one_engine(name: str, home: Path, *, seconds: float) -> dict:
+    """One server process under `name`, 64 clients on /predict."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "benchmarks.serving", "--serve", name, "--home", str(home), "--port", str(port)]
+    process = subprocess.Popen(command)
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
+        asked = load.Load(host="127.0.0.1", port=port, path="/predict", body=PREDICT, seconds=1.0)
+        uvloop.run(load.run(asked))
+        before = cpu_s([process.pid])
+        full = uvloop.run(load.run(replace(asked, seconds=seconds)))
+        spent = cpu_s([process.pid]) - before
+    finally:
+        process.kill()
+        process.wait()
+    return {
+        "rps_64": round(full.rate),
+        "p99_ms_64": round(full.percentile_ms(99), 2),
+        "server_cpu_us": round(spent / max(full.good, 1) * 1e6, 1),
+        "failed": full.refused + sum(full.bad.values()),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+async def serve(name: str, home: Path, *, port: int) -> None:
+    """The listener's door alone under an engine, until killed."""
+    made = plane.build(pool="policies", home=home, data=home, auth="loopback")
+    made.routes.read_cache()
+    if name == "uvicorn":
+        listening = socket.create_server(("127.0.0.1", port), backlog=2048)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await HttpServer(made.door, drain_s=1.0, draining=lambda: None).serve(sockets=[listening])
+    else:
+        server = granian.server.embed.Server(
+            made.door, address="127.0.0.1", port=port, interface=granian.constants.Interfaces.ASGINL, log_enabled=False
+        )
+        await server.serve()
 
 
 def swap(root: Path, *, requests: int, swaps: int) -> dict:
@@ -136,13 +202,24 @@ def main() -> None:
     """Run all parts and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes")
-    quick = parser.parse_args().quick
+    parser.add_argument("--engines", action="store_true", help="only compare HTTP engines under the same door")
+    parser.add_argument("--serve", choices=["uvicorn", "granian"], help=argparse.SUPPRESS)
+    parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    if told.serve:
+        uvloop.run(serve(told.serve, told.home, port=told.port))
+        return
+    quick = told.quick
     with tempfile.TemporaryDirectory(prefix="rlaas-bench-") as folder:
         root = Path(folder)
         digest = bundles.a_bundle(root / "bundle", width=32, hidden=(256, 256), actions=8)
         paths = {digest: str(root / "bundle")}
         tables = [bundles.a_table(digest), bundles.a_table(digest, endpoint="default", epoch=2)]
         seconds = 3.0 if quick else 10.0
+        if told.engines:
+            print(json.dumps(engines(root, tables, paths, seconds=seconds), indent=2))
+            return
         with standalone.start(home=root / "one", tables=tables, bundles=paths) as listener:
             predict = capacity(listener, "/predict", PREDICT, seconds=seconds)
             decisions = capacity(listener, DECISIONS, DECISION, seconds=seconds)
