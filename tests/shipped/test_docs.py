@@ -222,6 +222,8 @@ def parse(words: list[str], *, whole: bool) -> None:
         if not isinstance(command, click.Group):
             assert left == [], f"{command.name} does not take {left}"
             return
+        if not left:
+            return  # options of the group alone, as in `rlaas --help`
         name, *words = left
         found = command.get_command(context, name)
         assert found is not None, f"no command {name} in {command.name}"
