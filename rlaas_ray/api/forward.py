@@ -1,8 +1,10 @@
 """Forwards `/v1`, `/v2` and `/predict` to the native listener of the pool that answers: bytes in, bytes out.
 
-One address is enough for a client; the fast addresses are in the endpoint's document. Keys, sizes and load are the pool's own
-business: it checks forwarded calls as it checks direct ones. It is told who asked: this server's peer stands at the end of
-`X-Forwarded-For`, behind what the peer itself said, so that a client elsewhere needs a key though the call comes from here.
+One address is enough for a client; the fast addresses are in the endpoint's document. Keys and load are the pool's own
+business: it checks forwarded calls as it checks direct ones. A body beyond its limit is refused here, before it is held whole:
+the pool would hang up in the middle of it, which looks from here as if the pool had failed. The pool is told who asked: this
+server's peer stands at the end of `X-Forwarded-For`, behind what the peer itself said, so that a client elsewhere needs a key
+though the call comes from here.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import anyio.to_thread
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rlaas_ray.api import context
 from rlaas_ray.control.application import Application
 from rlaas_ray.control.loop import DEFAULT_POOL
-from rlaas_ray.errors import Unavailable
+from rlaas_ray.errors import TooLarge, Unavailable
+from rlaas_ray.serve import wire
 
 _PATH = re.compile(r"/(?:v1/endpoints/(?P<endpoint>[^/]+)|v2/models/(?P<model>[^/]+)|v1|v2|predict)(?:/.*)?")
 # RFC 9110 7.6.1: of one connection only.
@@ -46,8 +50,8 @@ class Forward:
             await self._app(scope, receive, send)
             return
         name = match["endpoint"] or match["model"] or ("default" if scope["path"].startswith("/predict") else None)
+        body = await _whole(scope, receive)
         pool = await self._pool(name)
-        body = b"".join([chunk async for chunk in _chunks(receive)])
         for _ in range(_TRIES):
             listeners = self._application.feed.listeners(pool)
             if not listeners:
@@ -102,6 +106,25 @@ def _hops(scope: Scope) -> bytes:
     client = scope.get("client")
     said = [value for key, value in scope["headers"] if key == _HOPS]
     return b", ".join([*said, (client[0] if client else "unknown").encode("latin-1", "replace")])
+
+
+async def _whole(scope: Scope, receive: Receive) -> bytes:
+    told = context.header(scope, b"content-length")
+    if told.isascii() and told.isdigit() and int(told) > wire.BATCH_LIMIT:
+        raise _too_large(int(told))
+    found: list[bytes] = []
+    size = 0
+    async for chunk in _chunks(receive):
+        size += len(chunk)
+        if size > wire.BATCH_LIMIT:
+            raise _too_large(size)
+        found.append(chunk)
+    return b"".join(found)
+
+
+def _too_large(size: int) -> TooLarge:
+    most = f"at most {wire.BATCH_LIMIT}"
+    return TooLarge("body", given=f"{size} bytes or more", expected=most, cure="Send fewer rows.")
 
 
 async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
