@@ -41,7 +41,10 @@ def body(value: Any) -> bytes:
         return orjson.dumps(_plain(value))
     except (TypeError, orjson.JSONEncodeError) as error:
         raise BadJson(
-            "the request is not JSON", given=str(error), expected="numbers, texts, lists, mappings, arrays"
+            "the request has no JSON form",
+            given=str(error),
+            expected="finite numbers, texts, lists, mappings, arrays",
+            cure="Clean the values before they are sent: `numpy.isfinite(x).all()` finds NaN and infinity.",
         ) from None
 
 
@@ -123,8 +126,11 @@ class EventLines:
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise TypeError("NaN or infinity")
-    if value is None or isinstance(value, str | int | float | bool):
+    if value is None or type(value) in {str, int, float, bool}:
         return value
+    for plain in (str, int, float):  # numpy.float64 is a float and numpy.str_ a text, and orjson takes neither
+        if isinstance(value, plain):
+            return plain(value)
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
