@@ -65,7 +65,14 @@ def from_validation(error: pydantic.ValidationError, *, kind: type[pydantic.Base
     where = f"field {path!r} of {kind.__name__}" if path else kind.__name__
     given = None if fault["type"] == "missing" else fault.get("input")
     cure = "Add it." if fault["type"] == "missing" else "Correct the value."
-    return InvalidInput(where, given=given, expected=fault["msg"], cure=cure, pointer=pointer)
+    return InvalidInput(where, given=given, expected=_wanted(fault["msg"]), cure=cure, pointer=pointer)
+
+
+def _wanted(message: str) -> str:
+    """What pydantic says, as what was expected: without its own kind of error, and without the words that are said already."""
+    for opening in ("Value error, ", "Input should be "):
+        message = message.removeprefix(opening)
+    return "a value for it" if message == "Field required" else message
 
 
 def _fields_at(kind: type[pydantic.BaseModel], path: tuple[int | str, ...]) -> list[str]:
