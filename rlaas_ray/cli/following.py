@@ -64,6 +64,8 @@ def load(path: str) -> dict[str, Any]:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise NotFound(f"the file {path}", given=error.strerror, expected="a YAML or JSON spec") from None
+    except UnicodeDecodeError as error:
+        raise BadJson(f"{path} is not text", given=str(error), expected="YAML or JSON in UTF-8") from None
     try:
         body = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -130,7 +130,7 @@ def _usage(error: click.ClickException, arguments: list[str]) -> int:
 
 
 def _told(error: RlaasError, arguments: list[str]) -> int:
-    if _wants_json(arguments):
+    if _wants_json(arguments) and not _answered():
         import json
 
         click.echo(json.dumps({**error.to_problem(), "exit_code": error.exit_code}, default=str))
@@ -162,6 +162,12 @@ def _unexpected(error: Exception, arguments: list[str]) -> int:
 
 def _wants_json(arguments: list[str]) -> bool:
     return "--json" in arguments or "--jsonl" in arguments
+
+
+def _answered() -> bool:
+    from rlaas_ray.cli import output
+
+    return output.answered()
 
 
 def table() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rlaas_ray import settings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 _PLAIN_EVERY_S = 5.0
+_answered = False
 
 
 def json_option(command: CommandT) -> CommandT:
@@ -31,8 +32,15 @@ def jsonl_option(command: CommandT) -> CommandT:
 
 
 def document(value: Any) -> None:
-    """One JSON document."""
+    """One JSON document; what fails after it adds none: `answered` says that it is there."""
+    global _answered  # noqa: PLW0603 - one process, one stdout
+    _answered = True
     click.echo(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
+
+
+def answered() -> bool:
+    """Whether this command's document is on stdout already: the work's own, which says that it failed."""
+    return _answered
 
 
 def line(value: Any) -> None:
