@@ -53,6 +53,7 @@ def look(home: Path, found: Runtime) -> dict[str, Any]:
         "version": found.version,
         "address": found.address,
         "dashboard": found.ray.dashboard,
+        "dashboard_token": found.ray.token_path or None,  # the page asks for what is in this file
         "decisions": {
             "native": f"http://127.0.0.1:{found.ports['native']}",
             "ingress": f"http://127.0.0.1:{found.ports['ingress']}",

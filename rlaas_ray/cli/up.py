@@ -42,7 +42,8 @@ def up(*, port: int | None, no_wait: bool, foreground: bool, as_json: bool) -> N
     with lock.held(home):
         found, fresh = ensure(home, port=port)
     if fresh:
-        output.say(f"RLaaS answers at {found.address} (Ray dashboard {found.ray.dashboard})")
+        asks = f", which asks for the token in {found.ray.token_path}" if found.ray.token_path else ""
+        output.say(f"RLaaS answers at {found.address} (Ray dashboard {found.ray.dashboard}{asks})")
     if not no_wait:
         wait_for_pools(home)
     if as_json:
