@@ -110,6 +110,9 @@ def _read_again() -> None:
 
 
 def _share(actors: int) -> float:
-    """A CPU each where there are enough; else equal parts, so that a training on a small cluster starts at all."""
+    """A CPU each where there are enough; else equal parts of what is free, so that a training on a small cluster starts at all.
+
+    Where nothing is free, nothing is asked for: beside another training it is slow, where one hundredth would wait for its end.
+    """
     free = float(ray.available_resources().get("CPU", 0.0))  # type: ignore[no-untyped-call]
-    return 1.0 if free >= actors else max(0.01, int(100 * free / max(1, actors)) / 100)
+    return 1.0 if free >= actors else int(100 * free / max(1, actors)) / 100
