@@ -170,13 +170,20 @@ def _construct(env: str, *, arguments: dict[str, Any]) -> Env:
             if not isinstance(found, type)
             else found.__name__,
             expected="a subclass of gymnasium.Env",
-            cure=nearest(
-                name, [key for key, value in vars(loaded).items() if isinstance(value, type)] or ["(no class there)"]
-            ),
+            cure=_cure_of(name, loaded=loaded, found=found),
         )
     made: Env = _built(env, lambda: found(**arguments))  # type: ignore[assignment]
     _probe(env, made)
     return made
+
+
+def _cure_of(name: str, *, loaded: ModuleType, found: object) -> str:
+    if isinstance(found, type):
+        return f"Let {name} inherit from gymnasium.Env."
+    classes = [
+        key for key, value in vars(loaded).items() if isinstance(value, type) and issubclass(value, gymnasium.Env)
+    ]
+    return nearest(name, classes) if classes else "No subclass of gymnasium.Env is in that module."
 
 
 def _built(env: str, make_it: Any) -> Env | VectorEnv:
