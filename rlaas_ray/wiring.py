@@ -257,14 +257,18 @@ def _evaluate(attempt: _Attempt) -> dict[str, Any]:
     registry.register()
     spec = document.parse(EvaluateSpec, attempt.run.spec)
     policy = bundle.load(_bundle(spec.policy, client=attempt.client, directory=attempt.directory))
-    attempt.reporter.beat(Progress(message=f"{spec.episodes} episodes of {spec.policy}"))
+    told = Progress(message=f"{spec.episodes} episodes of {spec.policy}")
+    attempt.reporter.beat(told)
 
     def make_vector(num_envs: int) -> Any:
         return registry.make_vector(
             spec.env, num_envs=num_envs, seed=spec.seed, mode=spec.mode, weights=spec.weights, config=spec.env_config
         )
 
-    found = episodes.evaluate(policy, make_vector=make_vector, episodes=spec.episodes, seed=spec.seed)
+    def halted() -> bool:
+        return attempt.stop.is_set() or attempt.reporter.beat(told) == "stopping"
+
+    found = episodes.evaluate(policy, make_vector=make_vector, episodes=spec.episodes, seed=spec.seed, halted=halted)
     return {**found.to_json(), "policy": spec.policy, "env": spec.env}
 
 

@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from rlaas_ray.errors import InvalidInput, WorkFailed
+from rlaas_ray.errors import Interrupted, InvalidInput, WorkFailed
 from rlaas_ray.evaluation import intervals
 from rlaas_ray.policies import spaces
 from rlaas_ray.policies.loaded import Drawn
@@ -88,11 +88,19 @@ class Paired:
         return {"difference": self.difference.to_json(), "a": self.a.to_json(), "b": self.b.to_json()}
 
 
-def evaluate(policy: Decider, *, make_vector: MakeVector, episodes: int, seed: int) -> Evaluation:
+def evaluate(
+    policy: Decider,
+    *,
+    make_vector: MakeVector,
+    episodes: int,
+    seed: int,
+    halted: Callable[[], bool] = lambda: False,
+) -> Evaluation:
     """The policy's returns on the worlds (seed, 0) to (seed, episodes - 1).
 
     `make_vector(num_envs)` makes the env, in NEXT_STEP or SAME_STEP autoreset; it is closed at the end. World j is env
     j % 64 after `reset(seed=seed + 64 * (j // 64))`, so that it is the same for every policy and every number of episodes.
+    `halted` is asked at each step; when it says so, this raises Interrupted.
     """
     if episodes < 1:
         raise InvalidInput("episodes of an evaluation", given=episodes, expected="1 or more", cure="Ask for some.")
@@ -101,7 +109,9 @@ def evaluate(policy: Decider, *, make_vector: MakeVector, episodes: int, seed: i
     envs = make_vector(min(episodes, BLOCK))
     try:
         _check_env(envs, policy=policy)
-        blocks = [_block(policy, envs=envs, seed=seed + start, rng=rng) for start in range(0, episodes, BLOCK)]
+        blocks = [
+            _block(policy, envs=envs, seed=seed + start, rng=rng, halted=halted) for start in range(0, episodes, BLOCK)
+        ]
         names = _cost_names(envs, count=blocks[0][2].shape[1])
     finally:
         envs.close()
@@ -128,13 +138,17 @@ def paired(a: Decider, b: Decider, *, make_vector: MakeVector, episodes: int, se
     )
 
 
-def _block(policy: Decider, *, envs: VectorEnv, seed: int, rng: np.random.Generator) -> tuple[F64, F64, F64]:
+def _block(
+    policy: Decider, *, envs: VectorEnv, seed: int, rng: np.random.Generator, halted: Callable[[], bool]
+) -> tuple[F64, F64, F64]:
     """Returns (n,), lengths (n,) and costs (n, K) of each env's first episode after a reset."""
     n = envs.num_envs
     observations, _ = envs.reset(seed=seed)
     returns, lengths, running = np.zeros(n), np.zeros(n), np.ones(n, dtype=np.bool_)
     costs = np.zeros((n, 0))
     for _ in range(_MAX_STEPS):
+        if halted():
+            raise Interrupted("the evaluation is stopped", cure="It begins again from its seed.")
         drawn = policy.decide(policy.encode(observations), rng=rng, mask=policy.action_mask(observations))
         observations, rewards, terminated, truncated, info = envs.step(
             spaces.actions(policy.action_space, drawn.action)

@@ -104,7 +104,12 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
         finished = ledger.finished(trainer.loop.ledger, plan=plan)
         if run.stopping and not finished:
             return _result(run, trainer=trainer, state="stopped")
-        return _finish(run, trainer=trainer)
+        try:
+            return _finish(run, trainer=trainer)
+        except (
+            Interrupted
+        ):  # the checkpoint of the last iteration is there; a resumed run has the evaluation alone to do
+            return _result(run, trainer=trainer, state="stopped")
 
 
 def resolve(spec: TrainSpec) -> tuple[Worlds, Plan]:
@@ -255,6 +260,7 @@ def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
         make_vector=lambda envs: run.worlds.make_flat(envs=envs, seed=seed),
         episodes=run.spec.evaluate.episodes,
         seed=seed,
+        halted=_halted(run, told=_progress(run, trainer=trainer, message="evaluating")),
     )
     evaluation = found.to_json()
     target = _free(run.directory / BUNDLE)
@@ -262,6 +268,20 @@ def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
     version = run.reporter.register(target, name=given.name, evaluation=evaluation)
     result = _result(run, trainer=trainer, state="succeeded")
     return {**result, "bundle": str(target), "digest": digest, "version": dict(version), "evaluation": evaluation}
+
+
+def _halted(run: _Run, *, told: Progress) -> Callable[[], bool]:
+    """Whether the run is to stop, by signal or by the API, which is asked as often as in training."""
+    asked_s = run.clock.monotonic_s()
+
+    def halted() -> bool:
+        nonlocal asked_s
+        if run.clock.monotonic_s() - asked_s >= REPORT_EVERY_S:
+            asked_s = run.clock.monotonic_s()
+            run.stopping |= run.reporter.beat(told) == "stopping"
+        return run.stopping or run.stop.is_set()
+
+    return halted
 
 
 def _result(run: _Run, *, trainer: Trainer, state: str) -> dict[str, Any]:
