@@ -10,7 +10,7 @@ import click
 
 from rlaas_ray import settings
 from rlaas_ray.cli import output, server
-from rlaas_ray.errors import BadJson, InvalidInput, RewardConflict
+from rlaas_ray.errors import BadJson, InvalidInput, NotFound, RewardConflict
 
 
 @click.command()
@@ -24,9 +24,10 @@ def decide(
     *, endpoint: str, unit: str, observation: str, episode_id: str | None, step: int | None, as_json: bool
 ) -> None:
     """Ask an endpoint for a decision."""
+    told = None if observation == "example" else _json(observation, name="--observation")
     with server.running(needs="a decision") as client:
         found = client.endpoints.get(endpoint)
-        seen = found.document["example"] if observation == "example" else _json(observation, name="--observation")
+        seen = found.document["example"] if told is None else told
         more = {"episode_id": episode_id, "step": step}
         made = found.decide(unit=unit, observation=seen, **{k: v for k, v in more.items() if v is not None}).raw
     if as_json:
@@ -95,7 +96,10 @@ def _endpoint_of(decision_id: str, names: list[str]) -> str:
 
 def _json(text: str, *, name: str) -> Any:
     if text.startswith("@"):
-        text = Path(text[1:]).read_text(encoding="utf-8")
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotFound(f"the file of {name}", given=text, expected="a JSON file", cure=str(error)) from None
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

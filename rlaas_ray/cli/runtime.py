@@ -82,6 +82,19 @@ def healthy(port: int, *, path: str = "/health", timeout_s: float = 1.0, token: 
         connection.close()
 
 
+def counted(port: int, name: str, *, timeout_s: float = 1.0) -> float:
+    """The sum of a counter of `/metrics` on that loopback port, over its labels; 0 where nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    except (OSError, http.client.HTTPException):
+        return 0.0
+    finally:
+        connection.close()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+
+
 def prepare(home: Path) -> None:
     """The folders of a home, readable by their owner alone."""
     for folder in (home, home / "log", home / "runs", home / "secrets", home / "modules"):

@@ -27,6 +27,8 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
         output.document(told)
     else:
         output.facts(told)
+        for alarm in told.get("alarms", []):
+            output.say(f"alarm: {alarm} The cause is in the policy servers' log; no judge sees these rows.")
         if told["state"] != "up":
             output.say("`rlaas up` starts what is missing.")
     ctx.exit(0 if told["state"] in {"up", "down"} else 1)
@@ -59,8 +61,17 @@ def look(home: Path, found: Runtime) -> dict[str, Any]:
             "ingress": f"http://127.0.0.1:{found.ports['ingress']}",
         },
         "answers": answers,
+        "alarms": alarms(found.ports["native"]),
         "processes": parts,
     }
+
+
+def alarms(port: int) -> list[str]:
+    """What works on but must not stay so, by the listener at `port`: decisions and rewards that no disk took."""
+    lost = runtime.counted(port, "rlaas_log_dropped_total")
+    if not lost:
+        return []
+    return [f"{lost:.0f} rows answered without being logged since the policy servers started: is the disk full?"]
 
 
 def _part(process: Process | None) -> dict[str, Any]:
