@@ -59,3 +59,9 @@ def test_events_are_read_as_the_specification_says() -> None:
 
 def test_a_torn_event_is_not_an_event() -> None:
     assert events('id: 1\ndata: {"a": 1}') == []
+
+
+def test_numbers_and_texts_of_numpy_are_numbers_and_texts() -> None:
+    values = [np.float64(0.5), np.float32(0.5), np.int64(3), np.bool_(1), np.str_("u")]
+    assert exchange.body(values) == b'[0.5,0.5,3,true,"u"]'
+    assert exchange.body(list(np.array([0.25, 1.0]))) == b"[0.25,1.0]"
