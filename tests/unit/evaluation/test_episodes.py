@@ -8,7 +8,7 @@ import pytest
 from gymnasium import spaces as gs
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from rlaas_ray.errors import InvalidInput, WorkFailed
+from rlaas_ray.errors import Interrupted, InvalidInput, WorkFailed
 from rlaas_ray.evaluation import episodes
 from rlaas_ray.policies import spaces
 from rlaas_ray.policies.loaded import Drawn
@@ -120,6 +120,19 @@ def test_an_episode_that_does_not_end_is_an_error_with_its_cure(monkeypatch):
     with pytest.raises(WorkFailed, match="does not end") as caught:
         episodes.evaluate(Always(0), make_vector=vector(), episodes=64, seed=0)
     assert "TimeLimit" in caught.value.cure
+
+
+def test_a_halt_is_heard_before_the_next_step():
+    asked = 0
+
+    def halted():
+        nonlocal asked
+        asked += 1
+        return asked > 3
+
+    with pytest.raises(Interrupted):
+        episodes.evaluate(Always(0), make_vector=vector(), episodes=2, seed=1, halted=halted)
+    assert asked == 4
 
 
 def test_several_costs_are_told_by_the_names_that_the_env_gives_them():
