@@ -28,7 +28,7 @@ RAN = "rlaas/RanControl-v1"
 BARS = {
     "normal": 0.8,
     "energy_saving": 1.5,
-}  # lower 95 % bound over the better of hold and grid (envs/ran.md, section 13)
+}  # lower 95 % bound over the better of hold and grid (docs/ran.md)
 CARTPOLE_LIMIT = 150_000
 FRESH_WORLDS_SEED = 987_654_321  # worlds that no choice has seen
 

@@ -25,7 +25,7 @@ ENV = registry.RAN
 MODE = "energy_saving"
 HEURISTIC = f"baseline:{ENV}/hold"
 ENDPOINT = "cells"
-# ran.md 13.5: an episode of eight steps, each worth 0.4 to 0.95.
+# An episode of eight steps, each worth 0.4 to 0.95.
 REWARD = {"low": 3.2, "high": 7.6, "gamma": 1.0, "deadline_s": 60.0}
 GATES: Mapping[str, Any] = {
     "stages": [10, 25, 50],

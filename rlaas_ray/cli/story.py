@@ -104,7 +104,7 @@ class Story:
         return next((row for row in self.scores if row.name == name), None)
 
 
-# serving.md 4.2 and 4.3: what each e-value must reach. One over its share of alpha; promotion at 1/0.05.
+# What each e-value must reach. One over its share of alpha; promotion at 1/0.05.
 def limits(alpha: float) -> dict[str, float]:
     """Evidence that a verdict needs: reward takes half of alpha, failures and latency a quarter each."""
     return {"reward": 2 / alpha, "failure": 4 / alpha, "latency": 4 / alpha, "promote": 20.0}

@@ -64,7 +64,7 @@ class Evaluation:
     score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The evaluation of contracts.md; returns of single episodes are left out."""
+        """The evaluation as JSON; returns of single episodes are left out."""
         body: dict[str, Any] = {
             "return_mean": self.return_mean,
             "return_ci95": None if self.return_ci95 is None else list(self.return_ci95),

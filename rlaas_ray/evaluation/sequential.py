@@ -16,12 +16,11 @@ import numpy as np
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.evaluation import adjustment, bets, outcomes, returns
 from rlaas_ray.specs.arrays import F32, F64, Array
-from rlaas_ray.specs.evidence import Evidence
+from rlaas_ray.specs.evidence import SRM_LIMIT, Evidence
 from rlaas_ray.specs.log import Decisions, Rewards
 from rlaas_ray.specs.rollout import RolloutSpec
 from rlaas_ray.specs.routing import RouteTable
 
-SRM_LIMIT = math.log(1000.0)
 _FAILED, _SLOW, _SEEN = 1, 2, 4
 
 
@@ -209,7 +208,7 @@ class Fold:
     @property
     def _frozen(self) -> bool:
         """The split of units is not the one that was promised: labels are no longer random as declared, so nothing bets."""
-        return self._srm.log_e >= SRM_LIMIT
+        return self._srm.log_e >= math.log(SRM_LIMIT)
 
     def _covariates(self, observations: F32) -> F64:
         function = self._config.covariates or adjustment.raw_observation

@@ -91,7 +91,7 @@ def shown(values: F64, *, chosen: int, limit: int) -> I64:
 class Archive:
     """All non-dominated points seen, thinned to `limit` by crowding; the extremes of every objective are kept.
 
-    NSGA-III's niching drops extreme points (ran.md section 8), so the population's last front is not the answer.
+    NSGA-III's niching drops extreme points, so the population's last front is not the answer.
     """
 
     def __init__(self, *, variables: int, objectives: int, limit: int = 2000) -> None:

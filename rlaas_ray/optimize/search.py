@@ -43,7 +43,7 @@ Progress = Callable[[Generation], None]
 def run(
     spec: OptimizeSpec, *, progress: Progress | None = None, stop: threading.Event | None = None, clock: Clock
 ) -> dict[str, Any]:
-    """Search what the spec names; the result document of the run (contracts.md: front, chosen, hypervolume, summary)."""
+    """Search what the spec names; the result document of the run (front, chosen, hypervolume, summary)."""
     found = search(
         problems.resolve(spec),
         population_size=spec.population_size,

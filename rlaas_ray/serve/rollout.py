@@ -12,11 +12,10 @@ from typing import Literal
 
 from rlaas_ray.errors import InvalidInput, Refused
 from rlaas_ray.serve import assignment
-from rlaas_ray.specs.evidence import Evidence, RolloutStatus, Verdict
+from rlaas_ray.specs.evidence import SRM_LIMIT, Evidence, RolloutStatus, Verdict
 from rlaas_ray.specs.rollout import RolloutSpec
 from rlaas_ray.specs.routing import BUCKETS, Arm
 
-SRM_LIMIT = 1000.0  # alpha 0.1 % for the split of units
 QUIET_LIMIT = 10.0  # an e-value over this stops the ramp
 PROMOTE_LIMIT = 20.0  # alpha 5 % for a promotion
 PROMOTE_SHARE = 0.25  # a promotion is judged with at least this share on the challenger

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+SRM_LIMIT = 1000.0  # alpha 0.1 % for the split of units: over it bets freeze and nothing is promoted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:

@@ -14,7 +14,7 @@ RunKind = Literal["train", "tune", "optimize", "evaluate"]
 RunState = Literal["queued", "running", "succeeded", "failed", "stopping", "stopped"]
 ENDED: frozenset[RunState] = frozenset({"succeeded", "failed", "stopped"})
 
-# platform.md 2.3; `queued` from an ended state is resume (attempt + 1).
+# The whole state machine; `queued` from an ended state is resume (attempt + 1).
 MOVES: dict[RunState, frozenset[RunState]] = {
     "queued": frozenset({"running", "stopped", "failed"}),
     "running": frozenset({"succeeded", "failed", "stopping", "stopped"}),
@@ -88,7 +88,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A registered bundle: what contracts.md calls a version, as `--json` prints it."""
+    """A registered bundle, as `--json` prints it."""
 
     name: str
     number: int

@@ -43,7 +43,7 @@ def join(parts: Sequence[Columns]) -> Columns:
 
 
 def standardise(advantages: F32) -> F32:
-    """(A - mean) / max(1e-4, std) over valid rows only; RLlib counts phantom rows too (training.md 4.3)."""
+    """(A - mean) / max(1e-4, std) over valid rows only; RLlib counts its phantom row per episode too."""
     wide = advantages.astype(np.float64)
     found: F32 = ((wide - wide.mean()) / max(1e-4, float(wide.std()))).astype(np.float32)
     return found

@@ -20,7 +20,7 @@ from rlaas_ray.train.network import Activation
 from rlaas_ray.train.sampler import Sampling
 from rlaas_ray.train.worlds import Worlds
 
-# CartPole and its like: 475 in 5 of 5 seeds (benchmarks/training.py); rl-zoo's CartPole values, training.md section 1.
+# CartPole and its like: 475 in 5 of 5 seeds (benchmarks/training.py); rl-zoo's CartPole values.
 DISCRETE: Mapping[str, Any] = {
     "learning_rate": 1e-3,
     "gamma": 0.98,
