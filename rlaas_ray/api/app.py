@@ -14,8 +14,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 
-from rlaas_ray.api import bodies, forward, gates, numbers, problems
+from rlaas_ray.api import bodies, forward, gates, numbers, problems, reference
 from rlaas_ray.api.events import Streams
 from rlaas_ray.api.routes import endpoints, models, people, runs, system
 from rlaas_ray.control.application import Application
@@ -42,8 +43,13 @@ def create(application: Application, *, hosts: frozenset[str] = LOCAL) -> FastAP
     app = FastAPI(
         title="RLaaS on Ray",
         version=importlib.metadata.version("rlaas-ray"),
-        description="Train policies, serve them, judge them on live traffic.",
+        description=(
+            "Train policies, serve them, judge them on live traffic. Decisions and rewards are asked at "
+            "/v1/endpoints/{name}/decisions, /v1/endpoints/{name}/rewards and /predict, and at /v2 by the Open Inference "
+            "Protocol: here, where they are forwarded, or at the addresses of the endpoint, which are faster."
+        ),
         lifespan=_lifespan,
+        docs_url=None,  # FastAPI's page loads its script from a public network; ours is whole in itself
         redoc_url=None,
         responses={"default": {"description": "a problem", "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}}}},
     )
@@ -93,5 +99,9 @@ def _describe(app: FastAPI) -> None:
             document["security"] = [{"key": []}]
             app.openapi_schema = document
         return app.openapi_schema
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(reference.page(app.openapi()))
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
