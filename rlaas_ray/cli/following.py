@@ -148,7 +148,8 @@ def raise_unless_well(final: Mapping[str, Any]) -> None:
     if final["state"] == "succeeded":
         return
     error = final.get("error") or {}
-    words = error.get("detail") or error.get("reason") or "no reason was told"
+    silent = "somebody asked it to" if final["state"] == "stopped" else "no reason was told"
+    words = error.get("detail") or error.get("reason") or silent
     cure = (
         error.get("cure")
         or f"`rlaas runs logs {final['id']}` shows its output; `rlaas runs resume {final['id']}` goes on."

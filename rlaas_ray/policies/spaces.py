@@ -228,7 +228,9 @@ def _check_keys(space: gs.Dict, observation: Any, *, where: str) -> None:
         raise _bad(where, given=observation, expected=f"an object with {sorted(space.spaces)}")
     for key in sorted(space.spaces):
         if key not in observation:
-            raise _bad(f"{where}/{key}", given="nothing", expected=f"this field; the object has {sorted(space.spaces)}")
+            raise _bad(
+                f"{where}/{key}", given="nothing", expected=f"this field; the object needs {sorted(space.spaces)}"
+            )
     for key in observation:
         if key not in space.spaces:
             raise _bad(f"{where}/{key}", given=key, expected=f"only {sorted(space.spaces)}")

@@ -329,6 +329,20 @@ def test_an_env_that_cannot_be_used_is_refused_with_what_it_did(rlaas, env, code
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        ("stopped", None, "somebody asked it to"),
+        ("failed", None, "no reason was told"),
+        ("failed", {"reason": "lost"}, "lost"),
+    ],
+)
+def test_a_run_that_did_not_succeed_says_why_and_how_it_goes_on(state, error, words) -> None:
+    with pytest.raises(errors.WorkFailed, match=words) as caught:
+        following.raise_unless_well({"id": "train-1", "state": state, "error": error})
+    assert "rlaas runs resume train-1" in caught.value.cure
+
+
 def test_what_fails_after_its_document_adds_no_second_one(capsys, monkeypatch) -> None:
     monkeypatch.setattr(output, "_answered", False)
     failed = {"id": "train-1", "state": "failed", "error": {"detail": "no licence file found", "cure": "Buy one."}}
