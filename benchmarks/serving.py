@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import platform
@@ -211,6 +212,7 @@ def main() -> None:
         uvloop.run(serve(told.serve, told.home, port=told.port))
         return
     quick = told.quick
+    gc.disable()  # a pause of the load generator is not the server's
     with tempfile.TemporaryDirectory(prefix="rlaas-bench-") as folder:
         root = Path(folder)
         digest = bundles.a_bundle(root / "bundle", width=32, hidden=(256, 256), actions=8)
