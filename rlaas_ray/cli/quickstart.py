@@ -51,8 +51,10 @@ def quickstart(*, fast: bool, out: Path, seed: int, as_json: bool) -> None:
     from rlaas_ray.cli import report
 
     settings.quiet()
-    # A CI job that is cancelled gets SIGTERM: what was started goes down as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A CI job that is cancelled gets SIGTERM, and what a shell puts into the background inherits a SIGINT that is ignored: both
+    # take down what was started, as Ctrl-C does.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     out.mkdir(parents=True, exist_ok=True)
     try:
         told = run(fast=fast, seed=seed)

@@ -36,9 +36,6 @@ GATES: Mapping[str, Any] = {
     "promote": "superior",
     "adjust": "first_observation",
     "preset": "demo",
-    # The client asks for 64 decisions in one request. Latency is then measured for all rows of an arm at once, so a stall of
-    # the machine marks one arm's rows together, and the guard's bets would not be fair.
-    "guards": {"failures": True, "latency": False, "shield": True},
 }
 # Full power, every antenna tilted to the foot of its mast: a setting nobody means, as a unit mistaken in a file would give.
 BROKEN = {"power_dbm": 46.0, "tilt_deg": 15.0, "alpha": 1.0}

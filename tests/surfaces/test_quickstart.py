@@ -125,6 +125,7 @@ def test_interrupted_in_training_it_takes_everything_down(tmp_path, number: sign
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509 - as a shell starts it in the background
     )
     assert process.stderr is not None
     for line in process.stderr:
