@@ -55,7 +55,7 @@ COMMON: Mapping[str, Any] = {
     "serving": None,
 }
 LEARNING_RATE_LEFT = 0.1  # of the learning rate, at the end of the budget
-# RLlib's own default. On two cores: as fast as one runner on CartPole, faster on envs that cost more than learning does.
+# RLlib's own default. On two cores as fast as one runner on CartPole; heavier envs were not compared.
 ENV_RUNNERS = 2
 _BUDGETS = ("total_timesteps", "total_episodes", "time_limit_cpu_s")
 
