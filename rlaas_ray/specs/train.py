@@ -1,6 +1,7 @@
 """TrainSpec: one training, complete; None means the env's preset, else the algorithm's default (train/presets.py).
 
-Handed in by `rlaas train`, `POST /training` and `ray job submit`. Never resolves an env or a file.
+Handed in by `rlaas train`, `POST /training`, `ray job submit` and each trial of a tuning. Never resolves an env or a file. What one
+algorithm alone takes is in `options` (specs/algorithms.py); written beside the other fields it is moved there.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
+from rlaas_ray.errors import nearest
+from rlaas_ray.specs.algorithms import ALGORITHMS, Options
 from rlaas_ray.specs.document import Document
 
 
 class Network(Document):
-    """Hidden layers of policy and value network, and their activation."""
+    """Hidden layers of policy and value network, their activation, and what the policy remembers."""
 
     hidden: tuple[int, ...] = (64, 64)
     activation: Literal["tanh", "relu", "silu", "linear"] = "tanh"
+    memory: Literal["none", "lstm", "gru", "attention"] = "none"
+    memory_size: int = Field(default=64, ge=1, le=4096, description="of the recurrent state, or of attention's keys")
+    memory_steps: int = Field(default=16, ge=1, le=1024, description="attention's window; gradients go back as far")
 
 
 class EvaluateDuring(Document):
@@ -30,7 +36,18 @@ class TrainSpec(Document):
     """What to train, for how long, with what, and where."""
 
     env: str = Field(min_length=1, description="Gymnasium id or module:Class")
-    algorithm: Literal["ppo"] = "ppo"
+    algorithm: str = Field(
+        default="ppo",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?$",
+        description="a name of `rlaas algorithms list`, or module:Class",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="what this algorithm alone takes")
+    dataset: str | None = Field(
+        default=None, description="logged data for offline algorithms: log:ENDPOINT, minari:ID, or Parquet files"
+    )
+    multi_agent: Literal["shared", "separate"] | None = Field(
+        default=None, description="one policy for all agents, or one for each"
+    )
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="name of the registered version"
     )
@@ -72,6 +89,38 @@ class TrainSpec(Document):
         default=0.0, ge=0, description="0: after every iteration, so kill -9 costs at most one"
     )
     evaluate: EvaluateDuring = EvaluateDuring()
+    track: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        default=(), description="where metrics go besides the API and MLflow"
+    )
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _options_beside_fields(cls, data: Any) -> Any:
+        """`buffer_size: 1000` beside the other fields is an option of the algorithm, as everybody writes it."""
+        if not isinstance(data, dict):
+            return data
+        known = _options(str(data.get("algorithm", "ppo")))
+        own = {alias for field in cls.model_fields.values() if (alias := field.alias)} | set(cls.model_fields)
+        moved = {name: data[name] for name in data if known and name in known.model_fields and name not in own}
+        if not moved:
+            return data
+        rest = {name: value for name, value in data.items() if name not in moved}
+        inner = rest.get("options")
+        return {**rest, "options": {**(inner if isinstance(inner, dict) else {}), **moved}}
+
+    @pydantic.model_validator(mode="after")
+    def _options_fit(self) -> TrainSpec:
+        if ":" in self.algorithm:
+            return self
+        known = _options(self.algorithm)
+        if known is None:
+            return self  # perhaps a plugin of the user: train/families.py knows
+        unknown = [name for name in self.options if name not in known.model_fields]
+        if unknown:
+            msg = f"{self.algorithm} has no option {unknown[0]!r}. {nearest(unknown[0], list(known.model_fields))}"
+            raise ValueError(msg)
+        known.model_validate(self.options)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_budget(self) -> TrainSpec:
@@ -79,3 +128,8 @@ class TrainSpec(Document):
             msg = "total_timesteps or total_episodes, not both"
             raise ValueError(msg)
         return self
+
+
+def _options(algorithm: str) -> type[Options] | None:
+    entry = ALGORITHMS.get(algorithm)
+    return None if entry is None else entry.options

@@ -1,0 +1,139 @@
+"""The seam of algorithms: what one gives so that runner.py can train, checkpoint and export with it.
+
+A Family resolves a spec to its own plan and builds a Trainer. Families that sample fragments and learn from them give a Collector and
+a Learning, and hosts.py makes the Trainer: in one process, or in RLlib's Algorithm, EnvRunner and Learner. Knows no Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rlaas_ray.policies import decoders, heads, network
+from rlaas_ray.specs.arrays import F32, Array
+from rlaas_ray.specs.train import TrainSpec
+from rlaas_ray.train.columns import Moments
+from rlaas_ray.train.fragments import Fragment, Request
+from rlaas_ray.train.ledger import Ledger
+from rlaas_ray.train.plans import Plan
+from rlaas_ray.train.worlds import Worlds
+
+State = Mapping[str, Array]  # a checkpoint's arrays by name; no objects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """A policy as export.py writes it. `serving` overrides the plan's when the algorithm allows one way only."""
+
+    network: network.Network
+    head: heads.Head
+    decoder: decoders.Decoder
+    serving: str | None = None
+
+
+class Trainer(Protocol):
+    """What runner.py drives."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What happened so far; its 100-episode mean is the only return that anyone is told (trap T2)."""
+        ...
+
+    @property
+    def stats(self) -> Mapping[str, float]:
+        """Of the last update: the names in docs/training.md."""
+        ...
+
+    def train(self) -> object:
+        """Iterations for a slice of time; one at least."""
+        ...
+
+    def state(self) -> State:
+        """A copy of everything that a resumed run needs besides the ledger."""
+        ...
+
+    def load_state(self, state: State, *, ledger: Ledger) -> None:
+        """Go on from a checkpoint. Raises InvalidInput where its arrays do not fit."""
+        ...
+
+    def policies(self) -> Mapping[str, Trained]:
+        """What to export: one under the name "", or one for each agent."""
+        ...
+
+    def stop(self) -> None:
+        """Release actors and envs."""
+        ...
+
+
+class Collector(Protocol):
+    """One vector env and the policy that acts in it; in an actor or in the driver."""
+
+    def sample(self, request: Request) -> Fragment:
+        """One fragment. Whatever the env raises comes out as it is; the host makes a failed Fragment of it."""
+        ...
+
+    def close(self) -> None:
+        """Release the env; the next request makes a new one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Situation:
+    """What a learning may want to know of the run: the ledger after the fragments were counted, and the budget used."""
+
+    ledger: Ledger
+    used: float
+
+
+class Learning(Protocol):
+    """Everything an algorithm knows, and its update; in the driver or in RLlib's Learner."""
+
+    def parameters(self) -> F32:
+        """What collectors act with, flat. May be a view: it is copied before it travels."""
+        ...
+
+    def learn(self, fragments: Sequence[Fragment], *, situation: Situation) -> dict[str, float]:
+        """All updates that these good fragments (one at least) allow; gives statistics, none when there was no update."""
+        ...
+
+    def state(self) -> State:
+        """A copy of everything."""
+        ...
+
+    def load_state(self, state: State) -> None:
+        """The inverse. Raises InvalidInput where shapes differ."""
+        ...
+
+    def policies(self, *, observations: Moments) -> Mapping[str, Trained]:
+        """What to export, with the run's frozen statistics."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parts:
+    """A family that samples and learns in turns."""
+
+    collector: Callable[[Plan, Worlds, int], Collector]  # plan, worlds, index of the runner (from 0)
+    learning: Callable[[Plan, Worlds], Learning]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Build:
+    """What a Trainer is built from. `actor_cpus`: what each Ray actor may ask for (Ray is connected when plan.actors > 0)."""
+
+    spec: TrainSpec
+    plan: Plan
+    worlds: Worlds
+    directory: Path
+    slice_s: float
+    actor_cpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Family:
+    """One algorithm, or several that share their code; found by name in families.py."""
+
+    resolve: Callable[[TrainSpec, Worlds], Plan]
+    trainer: Callable[[Build], Trainer]  # hosts.columnar(PARTS, name) for those with Parts
