@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from rlaas_ray.specs.arrays import F32, I64
+from rlaas_ray.train import heads
 from rlaas_ray.train.columns import Columns
 from rlaas_ray.train.heads import Evaluated, Head
 from rlaas_ray.train.network import Network, Shape
@@ -122,7 +123,7 @@ class Analytic:
         count = np.float32(len(batch))
         kept_policy: list[tuple[F32, F32]] = []
         kept_value: list[tuple[F32, F32]] = []
-        parameters = self._network.distribution(batch.observations, kept=kept_policy)
+        parameters = heads.masked(self._network.distribution(batch.observations, kept=kept_policy), batch.masks)
         values = self._network.values(batch.observations, kept=kept_value)
         found = self._head.evaluate(parameters, batch.actions)
         log_ratio = found.log_probability - batch.log_probabilities
@@ -220,4 +221,5 @@ def take(batch: Columns, rows: I64) -> Columns:
         log_probabilities=batch.log_probabilities[rows],
         advantages=batch.advantages[rows],
         targets=batch.targets[rows],
+        masks=None if batch.masks is None else batch.masks[rows],
     )

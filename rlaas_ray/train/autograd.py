@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rlaas_ray.errors import EngineFailed
-from rlaas_ray.train import analytic, columns, network
+from rlaas_ray.train import analytic, columns, heads, network
 from rlaas_ray.train.analytic import FlatState, Loss, Schedule
 from rlaas_ray.train.columns import Columns
 from rlaas_ray.train.heads import Head
@@ -99,6 +99,8 @@ class Autograd:
         device = self._state.parameters.device
         observations = torch.from_numpy(batch.observations).to(device)
         parameters = self._network.distribution(observations)
+        if batch.masks is not None:
+            parameters = parameters.masked_fill(~torch.from_numpy(batch.masks).to(device), float(heads.MASKED))
         log_probability, entropy = _evaluate(parameters, torch.from_numpy(batch.actions).to(device), head=self._head)
         log_ratio = log_probability - torch.from_numpy(batch.log_probabilities).to(device)
         ratio = log_ratio.exp()

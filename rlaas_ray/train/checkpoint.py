@@ -21,8 +21,8 @@ import safetensors.numpy
 
 from rlaas_ray.errors import NotFound, Tampered
 from rlaas_ray.train import ledger as ledgers
-from rlaas_ray.train.analytic import Weights
 from rlaas_ray.train.ledger import Ledger
+from rlaas_ray.train.seam import State
 
 FORMAT = 1
 KEPT = 2
@@ -33,7 +33,7 @@ _STATE, _MANIFEST, _PREFIX = "state.safetensors", "manifest.json", "iteration-"
 class Checkpoint:
     """A run at the end of an iteration."""
 
-    weights: Weights
+    state: State  # the trainer's own arrays
     ledger: Ledger
     spec_digest: str
 
@@ -41,13 +41,9 @@ class Checkpoint:
 def save(directory: Path, checkpoint: Checkpoint, *, key: bytes) -> Path:
     """Writes `directory/iteration-N` by temp folder, fsync and rename, then removes all but the newest two."""
     directory.mkdir(parents=True, exist_ok=True)
-    weights = checkpoint.weights
     state = safetensors.numpy.save(
         {
-            "parameters": weights.parameters,
-            "first": weights.first,
-            "second": weights.second,
-            "steps": np.array([weights.adam_steps, weights.updates], dtype=np.int64),
+            **{name: np.ascontiguousarray(array) for name, array in checkpoint.state.items()},
             **{f"ledger.{name}": np.ascontiguousarray(array) for name, array in checkpoint.ledger.arrays().items()},
         }
     )
@@ -106,20 +102,12 @@ def load(path: Path, *, key: bytes) -> Checkpoint:
 
 
 def _parse(state: bytes, *, spec_digest: str) -> Checkpoint:
-    arrays = safetensors.numpy.load(state)
-    adam_steps, updates = (int(n) for n in arrays["steps"])
     # copies: what safetensors gives is read-only memory
+    arrays = {name: array.copy() for name, array in safetensors.numpy.load(state).items()}
+    counted = {name: arrays.pop(name) for name in [name for name in arrays if name.startswith("ledger.")]}
     return Checkpoint(
-        weights=Weights(
-            parameters=arrays["parameters"].astype(np.float32),
-            first=arrays["first"].astype(np.float32),
-            second=arrays["second"].astype(np.float32),
-            adam_steps=adam_steps,
-            updates=updates,
-        ),
-        ledger=ledgers.from_arrays(
-            {name.removeprefix("ledger."): array for name, array in arrays.items() if name.startswith("ledger.")}
-        ),
+        state=arrays,
+        ledger=ledgers.from_arrays({name.removeprefix("ledger."): array for name, array in counted.items()}),
         spec_digest=spec_digest,
     )
 

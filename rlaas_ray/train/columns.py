@@ -1,6 +1,6 @@
 """Columns: what sampling gives to learning, an array per field; generalised advantages over whole fragments.
 
-Written by sampler.py, joined and standardised by rllib/algorithm.py, read by analytic.py and autograd.py. Letters: T steps of a
+Written by sampler.py, joined and standardised by ppo.py, read by analytic.py and autograd.py. Letters: T steps of a
 fragment, B rows (envs, or units of envs), n rows that are left. Never holds an object per step.
 """
 
@@ -24,6 +24,7 @@ class Columns:
     log_probabilities: F32  # (n,), of the policy that acted
     advantages: F32  # (n,)
     targets: F32  # (n,), of the value network
+    masks: Bool | None = None  # (n, m), true where an action was allowed
 
     def __len__(self) -> int:
         return int(self.advantages.shape[0])
@@ -39,6 +40,9 @@ def join(parts: Sequence[Columns]) -> Columns:
         log_probabilities=np.concatenate([part.log_probabilities for part in parts]),
         advantages=np.concatenate([part.advantages for part in parts]),
         targets=np.concatenate([part.targets for part in parts]),
+        masks=None
+        if parts[0].masks is None
+        else np.concatenate([part.masks for part in parts if part.masks is not None]),
     )
 
 

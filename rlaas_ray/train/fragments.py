@@ -1,4 +1,4 @@
-"""Requests and fragments: what a driver asks a collector for, and what comes back; the only two things that travel while sampling.
+"""Requests and fragments: what a driver asks a collector for, and what comes back; all that travels while sampling.
 
 Made by loop.py and by collectors (seam.Collector). Never holds an object per step.
 """

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.specs.arrays import F32, Array
+from rlaas_ray.specs.arrays import F32, Array, Bool
 
 _LOG_2PI = float(np.log(2 * np.pi))
 
@@ -131,6 +131,22 @@ class Gaussian(Head):
         d_mean = weight * standard * inverse
         d_log_std = weight * (standard * standard - np.float32(1)) + np.float32(d_entropy)
         return np.concatenate([d_mean, d_log_std], axis=1)
+
+
+MASKED = np.float32(-1e30)
+
+
+def masked(parameters: F32, mask: Bool | None) -> F32:
+    """Logits (n, k) with forbidden ones at -1e30: probability 0, and no gradient where it is 0. None: as they are."""
+    return parameters if mask is None else np.where(mask, parameters, MASKED)
+
+
+def noise(head: Head, shape: tuple[int, ...], *, rng: np.random.Generator) -> F32:
+    """What `draw` takes for `shape` rows: (*shape, a), normal for the Gaussian, uniform else."""
+    size = (*shape, head.width)
+    if head.gaussian:
+        return rng.standard_normal(size, dtype=np.float32)
+    return rng.random(size, dtype=np.float32)
 
 
 def head_of(space: gymnasium.Space[Any]) -> Head:

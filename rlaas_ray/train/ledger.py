@@ -1,6 +1,6 @@
 """The ledger of one training: steps, episodes, the last 100 returns, running statistics, CPU seconds; and how far the budget is.
 
-Kept on the driver by rllib/algorithm.py, read by runner.py for progress, written into checkpoints. Its 100-episode mean is the
+Kept on the driver by loop.py, read by runner.py for progress, written into checkpoints. Its 100-episode mean is the
 only return that stop rules and reports see: RLlib's own is a moving average that can be NaN (trap T2).
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 from rlaas_ray.specs.arrays import Array
 from rlaas_ray.train import columns
 from rlaas_ray.train.columns import Moments
-from rlaas_ray.train.presets import Plan
-from rlaas_ray.train.sampler import Fragment
+from rlaas_ray.train.fragments import Fragment
+from rlaas_ray.train.plans import Plan
 
 WINDOW = 100
 
@@ -104,7 +104,7 @@ def from_arrays(arrays: dict[str, Array]) -> Ledger:
 
 
 def fraction(ledger: Ledger, *, plan: Plan) -> float:
-    """How much of the budget is used, in [0, 1]; the learning rate follows it."""
+    """How much of the budget is used, in [0, 1]; schedules follow it."""
     used = [
         done / limit
         for done, limit in (
@@ -128,9 +128,3 @@ def finished(ledger: Ledger, *, plan: Plan) -> bool:
         and reached is not None
         and reached >= plan.stop_at_return
     )
-
-
-def learning_rate(ledger: Ledger, *, plan: Plan) -> float:
-    """Linear in the budget used."""
-    used = fraction(ledger, plan=plan)
-    return plan.learning_rate + (plan.learning_rate_final - plan.learning_rate) * used

@@ -51,3 +51,8 @@ def budgets(spec: TrainSpec, *, preset: Mapping[str, Any], default_steps: int) -
         if any(value is not None for value in source.values()):
             return source
     return {"total_timesteps": default_steps, "total_episodes": None, "time_limit_cpu_s": None}
+
+
+def linear(start: float, end: float, *, used: float) -> float:
+    """Linear in the budget used."""
+    return start + (end - start) * used

@@ -11,12 +11,13 @@ from typing import Any
 
 import gymnasium
 
-from rlaas_ray.errors import InvalidInput, NotBuilt
+from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import spaces
 from rlaas_ray.specs.train import Network, TrainSpec
 from rlaas_ray.train import heads, network
 from rlaas_ray.train.analytic import Loss
 from rlaas_ray.train.network import Activation
+from rlaas_ray.train.plans import BUDGETS, Plan
 from rlaas_ray.train.sampler import Sampling
 from rlaas_ray.train.worlds import Worlds
 
@@ -57,18 +58,12 @@ COMMON: Mapping[str, Any] = {
 LEARNING_RATE_LEFT = 0.1  # of the learning rate, at the end of the budget
 # RLlib's own default. On two cores as fast as one runner on CartPole; heavier envs were not compared.
 ENV_RUNNERS = 2
-_BUDGETS = ("total_timesteps", "total_episodes", "time_limit_cpu_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A training with nothing left open."""
+class PpoPlan(Plan):
+    """A training by PPO with nothing left open."""
 
-    env: str
-    seed: int
-    envs: int  # of each runner
-    steps: int  # T, of a fragment
-    gamma: float
     gae_lambda: float
     clip: float
     entropy_coefficient: float
@@ -79,49 +74,31 @@ class Plan:
     minibatch_size: int  # rows
     epochs: int
     share: float  # of the rows, in each epoch
-    normalise_observations: bool
     scale_rewards: bool
     hidden: tuple[int, ...]
     activation: Activation
     log_std_initial: float
     policy_gain: float
-    num_env_runners: int
-    num_learners: int
-    gpus_per_learner: float
-    serving: str | None
-    total_timesteps: int | None
-    total_episodes: int | None
-    time_limit_cpu_s: float | None
-    stop_at_return: float | None
-
-    @property
-    def batch(self) -> int:
-        """Env steps of one iteration, over all runners."""
-        return max(1, self.num_env_runners) * self.envs * self.steps
 
 
-def resolve(spec: TrainSpec, *, action_space: gymnasium.Space[Any], preset: Mapping[str, Any] | None = None) -> Plan:
+def resolve(spec: TrainSpec, *, action_space: gymnasium.Space[Any], preset: Mapping[str, Any] | None = None) -> PpoPlan:
     """The plan: the spec's own fields, else the env's preset, else the defaults for this kind of action."""
-    if spec.fast == "off":
-        raise NotBuilt(
-            "fast: off (RLlib's own env runners and connectors)",
-            cure="Use `fast: auto` or `on`: PPO on RLlib with columnar env runners.",
-        )
     chosen = _layers(spec, action_space=action_space, preset=preset or {})
     runners = int(chosen["num_env_runners"])
     envs = spec.num_envs_per_runner or max(1, int(chosen["envs"]) // max(1, runners))
     layers = Network.model_validate(chosen["network"])
     rate = float(chosen["learning_rate"])
-    budgets = {name: chosen[name] for name in _BUDGETS}
-    given = {name: getattr(spec, name) for name in _BUDGETS}
+    budgets = {name: chosen[name] for name in BUDGETS}
+    given = {name: getattr(spec, name) for name in BUDGETS}
     if any(value is not None for value in given.values()):
         budgets = given  # whoever names a budget means that one, not the preset's beside it
-    named = {field.name for field in fields(Plan)}
-    plain = {name: value for name, value in chosen.items() if name in named and name not in _BUDGETS}
+    named = {field.name for field in fields(PpoPlan)}
+    plain = {name: value for name, value in chosen.items() if name in named and name not in BUDGETS}
     plan = {
         **plain,
         **budgets,
         "env": spec.env,
+        "algorithm": spec.algorithm,
         "seed": spec.seed,
         "envs": envs,
         "steps": max(1, round(int(chosen["batch_size"]) / (envs * max(1, runners)))),
@@ -133,17 +110,17 @@ def resolve(spec: TrainSpec, *, action_space: gymnasium.Space[Any], preset: Mapp
         else rate * LEARNING_RATE_LEFT,
         "num_env_runners": runners,
     }
-    return Plan(**plan)
+    return PpoPlan(**plan)
 
 
 def _layers(spec: TrainSpec, *, action_space: gymnasium.Space[Any], preset: Mapping[str, Any]) -> dict[str, Any]:
     kind = BOX if isinstance(action_space, gymnasium.spaces.Box) else DISCRETE
-    known = {field.name for field in fields(Plan)} | set(TrainSpec.model_fields) | {"envs"}
+    known = {field.name for field in fields(PpoPlan)} | set(TrainSpec.model_fields) | {"envs"}
     unknown = sorted(set(preset) - known)
     if unknown:
         raise InvalidInput(f"preset of {spec.env}", given=unknown, expected=f"fields of TrainSpec or {sorted(known)}")
     chosen: dict[str, Any] = {
-        **dict.fromkeys((*_BUDGETS, "stop_at_return")),
+        **dict.fromkeys((*BUDGETS, "stop_at_return")),
         "num_env_runners": ENV_RUNNERS,
         **COMMON,
         **kind,
@@ -151,7 +128,7 @@ def _layers(spec: TrainSpec, *, action_space: gymnasium.Space[Any], preset: Mapp
     named = dict(preset)
     if "num_envs_per_runner" in named:
         named["envs"] = named.pop("num_envs_per_runner")
-    if any(name in named for name in _BUDGETS):
+    if any(name in named for name in BUDGETS):
         chosen["total_timesteps"] = None
     chosen.update(named)
     own = spec.model_dump(exclude_none=True)
@@ -159,7 +136,7 @@ def _layers(spec: TrainSpec, *, action_space: gymnasium.Space[Any], preset: Mapp
     return chosen
 
 
-def shape_of(plan: Plan, worlds: Worlds) -> network.Shape:
+def shape_of(plan: PpoPlan, worlds: Worlds) -> network.Shape:
     """The network's shape."""
     head = heads.head_of(worlds.action_space)
     return network.Shape(
@@ -171,7 +148,7 @@ def shape_of(plan: Plan, worlds: Worlds) -> network.Shape:
     )
 
 
-def sampling_of(plan: Plan) -> Sampling:
+def sampling_of(plan: PpoPlan) -> Sampling:
     """What each runner collects."""
     return Sampling(
         envs=plan.envs,
@@ -183,7 +160,7 @@ def sampling_of(plan: Plan) -> Sampling:
     )
 
 
-def loss_of(plan: Plan) -> Loss:
+def loss_of(plan: PpoPlan) -> Loss:
     """The coefficients of the loss."""
     return Loss(
         clip=plan.clip,

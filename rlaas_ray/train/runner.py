@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from rlaas_ray.errors import Interrupted, InvalidInput, WorkFailed
+from rlaas_ray.errors import Interrupted, WorkFailed
 from rlaas_ray.evaluation import episodes
 from rlaas_ray.policies import bundle
 from rlaas_ray.specs.runs import Progress
 from rlaas_ray.specs.seams import Clock, Reporter
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import checkpoint as checkpoints
-from rlaas_ray.train import export, inprocess, ledger, presets, threads
+from rlaas_ray.train import export, families, ledger, threads
 from rlaas_ray.train.checkpoint import Checkpoint
-from rlaas_ray.train.iteration import Trainer
-from rlaas_ray.train.presets import Plan
+from rlaas_ray.train.plans import Plan
+from rlaas_ray.train.seam import Build, Trained, Trainer
 from rlaas_ray.train.worlds import Worlds
 from rlaas_ray.train.worlds import of as worlds_of
 
@@ -98,10 +98,10 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
             _save(run, trainer=trainer)
             raise Interrupted(
                 f"training {run_id} interrupted",
-                given=f"{trainer.loop.ledger.steps} steps done",
+                given=f"{trainer.ledger.steps} steps done",
                 cure=f"`rlaas runs resume {run_id}` goes on from {run.saved}.",
             ) from None
-        finished = ledger.finished(trainer.loop.ledger, plan=plan)
+        finished = ledger.finished(trainer.ledger, plan=plan)
         if run.stopping and not finished:
             return _result(run, trainer=trainer, state="stopped")
         try:
@@ -114,10 +114,9 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
 
 def resolve(spec: TrainSpec) -> tuple[Worlds, Plan]:
     """The worlds and the plan of a spec, nothing left open. Raises for what cannot be trained."""
+    family = families.of(spec)
     worlds = worlds_of(spec)
-    shared = worlds.view()
-    plan = presets.resolve(spec, action_space=worlds.action_space, preset=None if shared is None else shared.preset)
-    return worlds, plan
+    return worlds, family.resolve(spec, worlds)
 
 
 @contextlib.contextmanager
@@ -125,21 +124,25 @@ def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
     # Slices end at checkpoints that are due after every iteration.
     slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 else 0.0
     with threads.one(), contextlib.ExitStack() as stack:
-        trainer: Trainer
-        if run.plan.num_env_runners == 0 and run.plan.num_learners == 0:
-            trainer = inprocess.InProcess(run.plan, run.worlds, slice_s=slice_s)
-        else:
-            # Ray and RLlib take three seconds to import: only a training that uses them waits for them.
-            from rlaas_ray.train import cluster  # noqa: PLC0415 - RLlib takes seconds to import; one process needs none
-            from rlaas_ray.train.rllib import algorithm  # noqa: PLC0415
+        actor_cpus = 1.0
+        if run.plan.actors:
+            # Ray takes seconds to import: only a training that uses it waits for it.
+            from rlaas_ray.train import cluster  # noqa: PLC0415
 
             run.reporter.event(
                 "starting", {"num_env_runners": run.plan.num_env_runners, "num_learners": run.plan.num_learners}
             )
             actor_cpus = stack.enter_context(cluster.connected(run.plan, address=ray_address))
-            trainer = algorithm.build(
-                run.plan, run.worlds, directory=run.directory / "rllib", slice_s=slice_s, actor_cpus=actor_cpus
+        trainer = families.of(run.spec).trainer(
+            Build(
+                spec=run.spec,
+                plan=run.plan,
+                worlds=run.worlds,
+                directory=run.directory,
+                slice_s=slice_s,
+                actor_cpus=actor_cpus,
             )
+        )
         stack.callback(trainer.stop)
         yield trainer
 
@@ -150,14 +153,7 @@ def _resume(run: _Run, *, trainer: Trainer, attempt: int, checkpoint: str | None
         return
     path = folder if checkpoint is None else Path(checkpoint.removeprefix("file://"))
     saved = checkpoints.load(path, key=run.key)
-    if saved.weights.parameters.shape != trainer.loop.parameters.shape:
-        raise InvalidInput(
-            "checkpoint of another network",
-            given=saved.weights.parameters.shape,
-            expected=str(trainer.loop.parameters.shape),
-            cure="Resume with the spec that the run was started with.",
-        )
-    trainer.go_on_from(saved.weights, ledger=saved.ledger)
+    trainer.load_state(saved.state, ledger=saved.ledger)
     run.steps_before = saved.ledger.steps
     run.saved_iteration = saved.ledger.iteration
     run.reporter.event("resumed", {"steps": saved.ledger.steps, "iteration": saved.ledger.iteration, "from": str(path)})
@@ -165,9 +161,8 @@ def _resume(run: _Run, *, trainer: Trainer, attempt: int, checkpoint: str | None
 
 def _iterate(run: _Run, *, trainer: Trainer) -> None:
     run.started_s = reported_s = saved_s = run.clock.monotonic_s()
-    loop = trainer.loop
     run.stopping = run.stop.is_set()
-    while not ledger.finished(loop.ledger, plan=run.plan) and not run.stopping:
+    while not ledger.finished(trainer.ledger, plan=run.plan) and not run.stopping:
         trainer.train()
         now_s = run.clock.monotonic_s()
         if now_s - saved_s >= run.spec.checkpoint_every_s:
@@ -182,7 +177,7 @@ def _iterate(run: _Run, *, trainer: Trainer) -> None:
 
 
 def _report(run: _Run, *, trainer: Trainer) -> None:
-    done = trainer.loop.ledger
+    done = trainer.ledger
     progress = _progress(run, trainer=trainer)
     run.reporter.metrics(
         [
@@ -196,7 +191,7 @@ def _report(run: _Run, *, trainer: Trainer) -> None:
                 "steps_per_s": progress.steps_per_s,
                 "cpu_s": done.cpu_s,
                 "env_failures": done.failures,
-                **trainer.loop.stats,
+                **trainer.stats,
             }
         ]
     )
@@ -206,7 +201,7 @@ def _report(run: _Run, *, trainer: Trainer) -> None:
 
 
 def _progress(run: _Run, *, trainer: Trainer, message: str | None = None) -> Progress:
-    done = trainer.loop.ledger
+    done = trainer.ledger
     elapsed_s = run.clock.monotonic_s() - run.started_s
     rate = (done.steps - run.steps_before) / elapsed_s if elapsed_s > 0 else None
     fraction = ledger.fraction(done, plan=run.plan)
@@ -229,12 +224,12 @@ def _progress(run: _Run, *, trainer: Trainer, message: str | None = None) -> Pro
 
 
 def _save(run: _Run, *, trainer: Trainer) -> None:
-    done = trainer.loop.ledger
+    done = trainer.ledger
     if done.iteration == run.saved_iteration:
         return
     run.saved = checkpoints.save(
         run.directory / CHECKPOINTS,
-        Checkpoint(weights=trainer.weights(), ledger=done, spec_digest=run.spec.digest()),
+        Checkpoint(state=trainer.state(), ledger=done, spec_digest=run.spec.digest()),
         key=run.key,
     )
     run.saved_iteration = done.iteration
@@ -243,16 +238,19 @@ def _save(run: _Run, *, trainer: Trainer) -> None:
 
 
 def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
-    """Bundle, evaluation on worlds that training never saw, registration."""
-    done = trainer.loop.ledger
+    """Bundles, evaluation on worlds that training never saw, registration; one of each for each policy."""
+    policies = trainer.policies()
+    told = {name or "policy": _deliver(run, trained, name=name, trainer=trainer) for name, trained in policies.items()}
+    result = _result(run, trainer=trainer, state="succeeded")
+    if list(told) == ["policy"]:
+        return {**result, **told["policy"]}
+    return {**result, "policies": told}
+
+
+def _deliver(run: _Run, trained: Trained, *, name: str, trainer: Trainer) -> dict[str, Any]:
     run.reporter.beat(_progress(run, trainer=trainer, message="evaluating"))
     given = export.contents(
-        run.spec,
-        plan=run.plan,
-        worlds=run.worlds,
-        parameters=trainer.weights().parameters,
-        observations=done.observations,
-        created_us=run.clock.now_us(),
+        run.spec, plan=run.plan, worlds=run.worlds, trained=trained, created_us=run.clock.now_us(), agent=name
     )
     seed = int(np.random.SeedSequence([run.spec.seed, _EVALUATION_STREAM]).generate_state(1)[0] >> 2)
     found = episodes.evaluate(
@@ -263,11 +261,10 @@ def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
         halted=_halted(run, told=_progress(run, trainer=trainer, message="evaluating")),
     )
     evaluation = found.to_json()
-    target = _free(run.directory / BUNDLE)
+    target = _free(run.directory / (f"{BUNDLE}-{name}" if name else BUNDLE))
     digest = export.write(target, given, evaluation=evaluation)
     version = run.reporter.register(target, name=given.name, evaluation=evaluation)
-    result = _result(run, trainer=trainer, state="succeeded")
-    return {**result, "bundle": str(target), "digest": digest, "version": dict(version), "evaluation": evaluation}
+    return {"bundle": str(target), "digest": digest, "version": dict(version), "evaluation": evaluation}
 
 
 def _halted(run: _Run, *, told: Progress) -> Callable[[], bool]:
@@ -285,7 +282,7 @@ def _halted(run: _Run, *, told: Progress) -> Callable[[], bool]:
 
 
 def _result(run: _Run, *, trainer: Trainer, state: str) -> dict[str, Any]:
-    done = trainer.loop.ledger
+    done = trainer.ledger
     mean = done.episode_return_mean
     return {
         "state": state,

@@ -1,7 +1,7 @@
 """The seam of algorithms: what one gives so that runner.py can train, checkpoint and export with it.
 
-A Family resolves a spec to its own plan and builds a Trainer. Families that sample fragments and learn from them give a Collector and
-a Learning, and hosts.py makes the Trainer: in one process, or in RLlib's Algorithm, EnvRunner and Learner. Knows no Ray.
+A Family resolves a spec to its own plan and builds a Trainer. Families that sample fragments and learn from them give a Collector
+and a Learning, and hosts.py makes the Trainer: in one process, or in RLlib's Algorithm, EnvRunner and Learner. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from rlaas_ray.policies import decoders, heads, network
 from rlaas_ray.specs.arrays import F32, Array
@@ -20,6 +20,8 @@ from rlaas_ray.train.ledger import Ledger
 from rlaas_ray.train.plans import Plan
 from rlaas_ray.train.worlds import Worlds
 
+PlanT = TypeVar("PlanT", bound=Plan)
+PlanInT = TypeVar("PlanInT", bound=Plan, contravariant=True)
 State = Mapping[str, Array]  # a checkpoint's arrays by name; no objects
 
 
@@ -85,6 +87,7 @@ class Situation:
 
     ledger: Ledger
     used: float
+    unnormalised: bool = False  # the fragments were collected before there were statistics of observations
 
 
 class Learning(Protocol):
@@ -111,20 +114,26 @@ class Learning(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Parts:
-    """A family that samples and learns in turns."""
+class MakeCollector(Protocol[PlanInT]):
+    """A collector for the runner of that index, from 0."""
 
-    collector: Callable[[Plan, Worlds, int], Collector]  # plan, worlds, index of the runner (from 0)
-    learning: Callable[[Plan, Worlds], Learning]
+    def __call__(self, plan: PlanInT, worlds: Worlds, *, index: int) -> Collector: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Build:
+class Parts(Generic[PlanT]):
+    """A family that samples and learns in turns. Both are functions of a module: they travel to actors by name."""
+
+    collector: MakeCollector[PlanT]
+    learning: Callable[[PlanT, Worlds], Learning]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Build(Generic[PlanT]):
     """What a Trainer is built from. `actor_cpus`: what each Ray actor may ask for (Ray is connected when plan.actors > 0)."""
 
     spec: TrainSpec
-    plan: Plan
+    plan: PlanT
     worlds: Worlds
     directory: Path
     slice_s: float
@@ -132,8 +141,8 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Family:
+class Family(Generic[PlanT]):
     """One algorithm, or several that share their code; found by name in families.py."""
 
-    resolve: Callable[[TrainSpec, Worlds], Plan]
-    trainer: Callable[[Build], Trainer]  # hosts.columnar(PARTS, name) for those with Parts
+    resolve: Callable[[TrainSpec, Worlds], PlanT]
+    trainer: Callable[[Build[PlanT]], Trainer]  # hosts.columnar(PARTS) for those with Parts

@@ -16,9 +16,9 @@ import gymnasium
 import numpy as np
 
 from rlaas_ray.envs import registry, view
-from rlaas_ray.errors import InvalidInput, NotBuilt
+from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import decoders, spaces
-from rlaas_ray.specs.arrays import F32, Array
+from rlaas_ray.specs.arrays import F32, Array, Bool
 from rlaas_ray.specs.train import TrainSpec
 
 VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
@@ -66,6 +66,16 @@ class Worlds:
             config=self.config,
         )
 
+    @property
+    def flat_observation_space(self) -> gymnasium.Space[Any]:
+        """Of whole envs, as evaluation and serving see them."""
+        return registry.spaces(self.env, config=self.config)[0] if self.shared else self.observation_space
+
+    @property
+    def flat_action_space(self) -> gymnasium.Space[Any]:
+        """Of whole envs."""
+        return registry.spaces(self.env, config=self.config)[1] if self.shared else self.action_space
+
     def view(self) -> view.TrainingView | None:
         """The shared view, if rows are units."""
         return registry.training_view(self.env) if self.shared else None
@@ -78,6 +88,14 @@ class Worlds:
         """One raw observation -> (d,)."""
         encoded: F32 = spaces.encode(self.observation_space, [observation])[0]
         return encoded
+
+    def masks(self, observations: Any) -> Bool | None:
+        """Raw batch -> (rows, m), true where an action is allowed; None where the env has no action mask."""
+        return spaces.action_mask(self.observation_space, observations)
+
+    def mask_one(self, observation: Any) -> Bool:
+        """The mask (m,) of one raw observation of an env that has masks."""
+        return np.asarray(observation[spaces.MASK]).reshape(-1) > 0
 
     def decode(self, proposed: Array, *, observations: F32) -> Array:
         """Proposed actions (rows, a) -> what the vector env takes; as the bundle will decode them."""
@@ -97,8 +115,6 @@ def of(spec: TrainSpec) -> Worlds:
             expected="auto or flat",
             cure="Only factored envs have a shared view.",
         )
-    if isinstance(observation_space, gymnasium.spaces.Dict) and spaces.MASK in observation_space.spaces:
-        raise NotBuilt("training under an action mask", cure="Leave `action_mask` out of the observation.")
     return Worlds(
         env=spec.env,
         observation_space=observation_space if shared is None else shared.observation_space,

@@ -1,14 +1,13 @@
 """ColumnarPPO: RLlib's PPO with our iteration: sample columns with the newest weights, learn, repeat.
 
-Built by train/runner.py through `build`. Weights go out with every request, so restarts and restores need no sync (trap T1);
-`training_step` returns None as RLlib demands. RLlib's result dict is not read: the loop's ledger is the run's truth.
+Built by the ppo family when a plan wants actors. Weights go out with every request, so restarts and restores need no sync (trap
+T1); `training_step` returns None as RLlib demands. RLlib's result dict is not read: the loop's ledger is the run's truth.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -17,21 +16,21 @@ from ray.tune.registry import register_env
 
 from rlaas_ray.specs.arrays import F32
 from rlaas_ray.train import ledger as ledgers
-from rlaas_ray.train.analytic import Schedule, Weights
-from rlaas_ray.train.columns import Columns
-from rlaas_ray.train.iteration import Iterations
+from rlaas_ray.train import ppo
+from rlaas_ray.train.analytic import Weights
+from rlaas_ray.train.fragments import Fragment, Request
 from rlaas_ray.train.ledger import Ledger
-from rlaas_ray.train.presets import Plan
+from rlaas_ray.train.loop import Loop
+from rlaas_ray.train.presets import PpoPlan
 from rlaas_ray.train.rllib import config as configs
 from rlaas_ray.train.rllib import learner as learners
-from rlaas_ray.train.sampler import Fragment, Request
-from rlaas_ray.train.worlds import Worlds
+from rlaas_ray.train.seam import Build, Situation, State, Trained
 
 ENV_NAME = "rlaas-columns"
 
 
 class ColumnarPPO(PPO):
-    """RLlib's Algorithm, and a Trainer; use `build`."""
+    """RLlib's Algorithm, and a seam.Trainer; use `build`."""
 
     @classmethod
     def get_default_config(cls) -> Any:
@@ -41,7 +40,7 @@ class ColumnarPPO(PPO):
     def setup(self, config: Any) -> None:
         """RLlib's set-up, then an empty ledger."""
         super().setup(config)
-        self._loop = Iterations(
+        self.loop = Loop(
             self.config.plan,
             ledger=ledgers.new(self.config.shape.inputs),
             parameters=self.weights().parameters,
@@ -50,13 +49,18 @@ class ColumnarPPO(PPO):
         )
 
     @property
-    def loop(self) -> Iterations:
-        """The loop's state."""
-        return self._loop
+    def ledger(self) -> Ledger:
+        """What happened so far."""
+        return self.loop.ledger
+
+    @property
+    def stats(self) -> Mapping[str, float]:
+        """Of the last update."""
+        return self.loop.stats
 
     def training_step(self) -> None:
         """Iterations for a slice of time: RLlib's own bookkeeping around a step is paid once for all of them."""
-        self._loop.run(slice_s=self.config.slice_s)
+        self.loop.run(slice_s=self.config.slice_s)
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """Bring back runners that died; there is no state to give them."""
@@ -67,59 +71,88 @@ class ColumnarPPO(PPO):
         found: Weights = self._on_first_learner(learners.ColumnarLearner.weights)
         return found
 
-    def go_on_from(self, weights: Weights, *, ledger: Ledger) -> None:
+    def state(self) -> State:
+        """A checkpoint's arrays."""
+        return ppo.to_state(self.weights())
+
+    def load_state(self, state: State, *, ledger: Ledger) -> None:
         """Continue a run from its checkpoint."""
+        weights = ppo.from_state(state, like=self.loop.parameters)
         self.learner_group.foreach_learner(lambda learner, weights=weights: learner.set_weights(weights))
-        self._loop.ledger = ledger
-        self._loop.parameters = weights.parameters
+        self.loop.ledger = ledger
+        self.loop.parameters = weights.parameters
+
+    def policies(self) -> Mapping[str, Trained]:
+        """What to export."""
+        return ppo.trained(
+            self.weights().parameters,
+            plan=self.config.plan,
+            worlds=self.config.worlds,
+            observations=self.loop.ledger.observations,
+        )
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """RLlib's restore; the next request carries what it brought."""
         super().restore_from_path(path, *args, **kwargs)
-        self._loop.parameters = self.weights().parameters
+        self.loop.parameters = self.weights().parameters
 
     def set_state(self, state: dict[str, Any]) -> None:
         """RLlib's; the next request carries what it brought."""
         super().set_state(state)
-        self._loop.parameters = self.weights().parameters
+        self.loop.parameters = self.weights().parameters
 
     def _setup_logdir(self) -> None:
-        # RLlib would make a folder below ~/ray_results for every algorithm.
-        directory = Path(self.config.log_directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self._logdir = str(directory)
+        self._logdir = configs.log_directory(self.config)
 
     def _collect(self, request: Request) -> Sequence[Fragment]:
-        if self.env_runner_group.num_remote_workers() == 0:
-            return [self.env_runner.sample(request=request)]
-        fragments: list[Fragment] = self.env_runner_group.foreach_env_runner(
-            "sample",
-            kwargs={"request": ray.put(request)},
-            local_env_runner=False,
-            timeout_seconds=self.config.sample_timeout_s,
-        )
-        self._loop.ledger.cpu_s += sum(fragment.cpu_s for fragment in fragments)
+        fragments = collect(self, request)
+        self.loop.ledger.cpu_s += sum(fragment.cpu_s for fragment in fragments)
         return fragments
 
-    def _learn(self, batch: Columns, schedule: Schedule) -> tuple[F32, dict[str, float]]:
+    def _learn(self, fragments: Sequence[Fragment], situation: Situation) -> tuple[F32, dict[str, float]]:
+        prepared = ppo.prepare(fragments, plan=self.config.plan, situation=situation)
+        if prepared is None:
+            return self.loop.parameters, {}
+        batch, schedule = prepared
         self.learner_group.update(batch=learners.to_batch(batch), schedule=schedule)
         parameters, stats, cpu_s = self._on_first_learner(learners.ColumnarLearner.after_update)
-        self._loop.ledger.cpu_s += cpu_s * self.config.num_learners
-        return parameters, stats
+        self.loop.ledger.cpu_s += cpu_s * self.config.num_learners
+        return parameters, {**stats, "learning_rate": schedule.learning_rate}
 
     def _on_first_learner(self, call: Any) -> Any:
         """The first learner's answer: after an update all are equal."""
-        ids = [0] if self.config.num_learners else None
-        return next(iter(self.learner_group.foreach_learner(call, remote_actor_ids=ids))).get()
+        return on_first_learner(self, call)
 
 
-def build(plan: Plan, worlds: Worlds, *, directory: Path, slice_s: float = 0.5, actor_cpus: float = 1) -> ColumnarPPO:
+def on_first_learner(algorithm: Any, call: Any) -> Any:
+    """What `call(learner)` gives on the first learner, here or in its actor."""
+    ids = [0] if algorithm.config.num_learners else None
+    return next(iter(algorithm.learner_group.foreach_learner(call, remote_actor_ids=ids))).get()
+
+
+def collect(algorithm: Any, request: Request) -> Sequence[Fragment]:
+    """A fragment of each env runner that lives."""
+    if algorithm.env_runner_group.num_remote_workers() == 0:
+        return [algorithm.env_runner.sample(request=request)]
+    fragments: list[Fragment] = algorithm.env_runner_group.foreach_env_runner(
+        "sample",
+        kwargs={"request": ray.put(request)},
+        local_env_runner=False,
+        timeout_seconds=algorithm.config.sample_timeout_s,
+    )
+    return fragments
+
+
+def build(given: Build[PpoPlan]) -> ColumnarPPO:
     """The algorithm, its env runners and its learner, on the Ray that this process is connected to."""
+    quiet()
+    return ColumnarPPO(config=configs.configure(given))
+
+
+def quiet() -> None:
+    """RLlib asks for a registered env and logs much."""
     register_env(ENV_NAME, _unused)
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
-    return ColumnarPPO(
-        config=configs.configure(plan, worlds, directory=directory, slice_s=slice_s, actor_cpus=actor_cpus)
-    )
 
 
 def _unused(_: Any) -> Any:

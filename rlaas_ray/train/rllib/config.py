@@ -1,6 +1,6 @@
-"""The AlgorithmConfig of columnar PPO: RLlib's own, with our runner, module and learner, and what a fault costs.
+"""The AlgorithmConfigs of columnar training: RLlib's own, with our runner, modules and learners, and what a fault costs.
 
-Made by algorithm.build from a Plan. Never read from a file.
+Made by algorithm.build (PPO) and hosting.build (every other family with Parts). Never read from a file.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig  # noqa: TID251
 from ray.rllib.algorithms.ppo import PPOConfig  # noqa: TID251
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec  # noqa: TID251
 
-from rlaas_ray.train import network, presets
-from rlaas_ray.train.presets import Plan
+from rlaas_ray.policies import spaces
+from rlaas_ray.train import network, ppo, presets
+from rlaas_ray.train.plans import Plan
+from rlaas_ray.train.presets import PpoPlan
 from rlaas_ray.train.rllib.learner import ColumnarLearner
 from rlaas_ray.train.rllib.module import PolicyModule
 from rlaas_ray.train.rllib.runner import ColumnarEnvRunner
-from rlaas_ray.train.sampler import Sampling
+from rlaas_ray.train.seam import Build, Parts
 from rlaas_ray.train.worlds import Worlds
 
 SAMPLE_TIMEOUT_S = 600.0
@@ -27,8 +30,9 @@ SAMPLE_TIMEOUT_S = 600.0
 class ColumnarConfig(PPOConfig):
     """PPOConfig that also carries the plan and the worlds to every actor."""
 
-    plan: Plan
+    plan: PpoPlan
     worlds: Worlds
+    parts: Parts[Any]
     slice_s: float = 0.5  # of iterations in one train() call
     log_directory: str  # where RLlib puts what it cannot help writing
 
@@ -37,55 +41,59 @@ class ColumnarConfig(PPOConfig):
         """The network's shape."""
         return presets.shape_of(self.plan, self.worlds)
 
-    @property
-    def sampling(self) -> Sampling:
-        """What each runner collects."""
-        return presets.sampling_of(self.plan)
-
     def validate(self) -> None:
         """RLlib's own checks, but for minibatches: ours are cut evenly from whatever rows came."""
         self.minibatch_size = None
         super().validate()
 
 
-def configure(plan: Plan, worlds: Worlds, *, directory: Path, slice_s: float, actor_cpus: float) -> ColumnarConfig:
-    """The config, whole."""
+def configure(given: Build[PpoPlan]) -> ColumnarConfig:
+    """PPO's config, whole."""
+    plan, worlds = given.plan, given.worlds
     config = ColumnarConfig()
-    config.plan, config.worlds, config.slice_s = plan, worlds, slice_s
-    config.log_directory = str(directory)
-    shape = config.shape
-    box = gymnasium.spaces.Box(-np.inf, np.inf, (shape.inputs,), np.float32)
+    config.parts = ppo.PARTS
     module = RLModuleSpec(
         module_class=PolicyModule,
-        observation_space=box,
+        observation_space=box(worlds),
         action_space=worlds.action_space,
         model_config={
-            "shape": shape,
+            "shape": presets.shape_of(plan, worlds),
             "seed": plan.seed,
             "policy_gain": plan.policy_gain,
             "log_std_initial": plan.log_std_initial,
         },
     )
+    place(config, given)
+    config.training(**_training(plan), learner_class=ColumnarLearner)
+    config.rl_module(rl_module_spec=module)
+    return config
+
+
+def place(config: AlgorithmConfig, given: Build[Any]) -> None:
+    """What every family's config says: worlds, runners, learners, faults, logs."""
+    plan: Plan = given.plan
+    config.plan, config.worlds, config.slice_s = plan, given.worlds, given.slice_s
+    config.log_directory = str(given.directory / "rllib")
     config.environment(
         env="rlaas-columns",
-        observation_space=box,
-        action_space=worlds.action_space,
+        observation_space=box(given.worlds),
+        action_space=given.worlds.action_space,
         disable_env_checking=True,
     )
     config.env_runners(
         env_runner_cls=ColumnarEnvRunner,
         num_env_runners=plan.num_env_runners,
         num_envs_per_env_runner=plan.envs,
-        num_cpus_per_env_runner=actor_cpus,
+        num_cpus_per_env_runner=given.actor_cpus,
         rollout_fragment_length=plan.steps,
         sample_timeout_s=SAMPLE_TIMEOUT_S,
         create_local_env_runner=plan.num_env_runners == 0,
     )
     config.learners(
-        num_learners=plan.num_learners, num_gpus_per_learner=plan.gpus_per_learner, num_cpus_per_learner=actor_cpus
+        num_learners=plan.num_learners,
+        num_gpus_per_learner=plan.gpus_per_learner,
+        num_cpus_per_learner=given.actor_cpus,
     )
-    config.training(**_training(plan), learner_class=ColumnarLearner)
-    config.rl_module(rl_module_spec=module)
     config.fault_tolerance(
         restart_failed_env_runners=True,
         restart_failed_sub_environments=True,
@@ -95,10 +103,21 @@ def configure(plan: Plan, worlds: Worlds, *, directory: Path, slice_s: float, ac
     )
     config.debugging(seed=plan.seed, log_level="ERROR")
     config.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=0)
-    return config
 
 
-def _training(plan: Plan) -> dict[str, Any]:
+def log_directory(config: Any) -> str:
+    """RLlib would make a folder below ~/ray_results for every algorithm."""
+    directory = Path(config.log_directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    return str(directory)
+
+
+def box(worlds: Worlds) -> gymnasium.spaces.Box:
+    """Encoded observations."""
+    return gymnasium.spaces.Box(-np.inf, np.inf, (spaces.encoded_size(worlds.observation_space),), np.float32)
+
+
+def _training(plan: PpoPlan) -> dict[str, Any]:
     return {
         "lr": plan.learning_rate,
         "gamma": plan.gamma,

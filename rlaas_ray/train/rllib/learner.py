@@ -143,17 +143,19 @@ class ColumnarLearner(PPOTorchLearner):
         self._engine = make(self._flat, shape=self._shape, head=self._head, loss=self._loss)
 
 
+_MASKS = "action_masks"
+
+
 def to_batch(columns: Columns) -> MultiAgentBatch:
     """Columns as RLlib carries and shards them; the names are those its own learner reads."""
-    sample = SampleBatch(
-        {
-            Names.OBS: columns.observations,
-            Names.ACTIONS: columns.actions,
-            Names.ACTION_LOGP: columns.log_probabilities,
-            Postprocessing.ADVANTAGES: columns.advantages,
-            Postprocessing.VALUE_TARGETS: columns.targets,
-        }
-    )
+    named = {
+        Names.OBS: columns.observations,
+        Names.ACTIONS: columns.actions,
+        Names.ACTION_LOGP: columns.log_probabilities,
+        Postprocessing.ADVANTAGES: columns.advantages,
+        Postprocessing.VALUE_TARGETS: columns.targets,
+    }
+    sample = SampleBatch(named if columns.masks is None else {**named, _MASKS: columns.masks})
     return MultiAgentBatch({DEFAULT_MODULE_ID: sample}, env_steps=len(columns))
 
 
@@ -166,6 +168,7 @@ def from_batch(batch: MultiAgentBatch) -> Columns:
         log_probabilities=np.asarray(sample[Names.ACTION_LOGP]),
         advantages=np.asarray(sample[Postprocessing.ADVANTAGES]),
         targets=np.asarray(sample[Postprocessing.VALUE_TARGETS]),
+        masks=np.asarray(sample[_MASKS]) if _MASKS in sample else None,
     )
 
 

@@ -1,6 +1,6 @@
-"""ColumnarEnvRunner: RLlib's EnvRunner around one Sampler; a Ray actor, or the driver's own when num_env_runners is 0.
+"""ColumnarEnvRunner: RLlib's EnvRunner around one collector; a Ray actor, or the driver's own when num_env_runners is 0.
 
-Made by RLlib's EnvRunnerGroup from the config. Holds no weights: they come with every request (sampler.Request). An env that
+Made by RLlib's EnvRunnerGroup from the config. Holds no weights: they come with every request (fragments.Request). An env that
 raises gives a fragment with the traceback in it and is made anew, instead of ending the actor (which RLlib would sleep over).
 """
 
@@ -16,7 +16,8 @@ from ray.rllib.env.env_runner import EnvRunner  # noqa: TID251
 from ray.rllib.utils.checkpoints import Checkpointable  # noqa: TID251
 
 from rlaas_ray.train import threads
-from rlaas_ray.train.sampler import Fragment, Request, Sampler, failed
+from rlaas_ray.train.fragments import Fragment, Request, failed
+from rlaas_ray.train.seam import Collector
 
 
 class ColumnarEnvRunner(EnvRunner, Checkpointable):
@@ -27,16 +28,14 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         if self.num_workers > 0:
             threads.use_one()
         index = max(0, (self.worker_index or 0) - 1)
-        self._sampler = Sampler(
-            config.worlds, sampling=config.sampling, shape=config.shape, seed=config.plan.seed, index=index
-        )
+        self._collector: Collector = config.parts.collector(config.plan, config.worlds, index=index)
 
     def sample(self, *, request: Request, **kwargs: Any) -> Fragment:
         """One fragment; an env's exception comes back as its traceback."""
         try:
-            return self._sampler.sample(request)
+            return self._collector.sample(request)
         except Exception:  # noqa: BLE001  # whatever an env raises: the driver decides whether the run goes on
-            self._sampler.close()
+            self._collector.close()
             return failed(request.observations, reason=traceback.format_exc())
 
     def get_metrics(self) -> Any:
@@ -50,7 +49,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """Nothing to prove: envs are made at the first request."""
-        assert self._sampler is not None
+        assert self._collector is not None
 
     def process_id(self) -> int:
         """For tests that kill one, and for `runs show`."""
@@ -58,7 +57,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def stop(self) -> None:
         """Release the envs."""
-        self._sampler.close()
+        self._collector.close()
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Nothing: see the module's docstring."""

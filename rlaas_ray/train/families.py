@@ -1,0 +1,47 @@
+"""Which family an algorithm's name means; each is imported when it is asked for.
+
+Called by runner.py and by `rlaas algorithms`. Names are those of specs/algorithms.py; others are the user's own.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from rlaas_ray.errors import InvalidInput, NotBuilt, nearest
+from rlaas_ray.specs.algorithms import ALGORITHMS
+from rlaas_ray.specs.train import TrainSpec
+from rlaas_ray.train.seam import Family
+
+# name -> module of rlaas_ray.train that holds FAMILY
+_MODULES: Mapping[str, str] = {
+    "ppo": "ppo",
+}
+
+
+def of(spec: TrainSpec) -> Family[Any]:
+    """The family that trains this spec. Raises NotBuilt and InvalidInput with the nearest name."""
+    if spec.fast == "off":
+        raise NotBuilt(
+            "fast: off (RLlib's own env runners and connectors)",
+            cure="Use `fast: auto` or `on`: PPO on RLlib with columnar env runners.",
+        )
+    module = _MODULES.get(spec.algorithm)
+    if module is not None:
+        return _family(module)
+    if spec.algorithm in ALGORITHMS:
+        raise NotBuilt(f"algorithm {spec.algorithm}", cure=f"Built are {', '.join(sorted(_MODULES))}.")
+    raise InvalidInput(
+        "algorithm",
+        given=spec.algorithm,
+        expected="a name of `rlaas algorithms list`, or module:Class",
+        cure=nearest(spec.algorithm, list(ALGORITHMS)),
+        pointer="/algorithm",
+    )
+
+
+def _family(module: str) -> Family[Any]:
+    found = importlib.import_module(f"rlaas_ray.train.{module}").FAMILY
+    assert isinstance(found, Family)
+    return found
