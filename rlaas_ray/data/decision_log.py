@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,8 @@ class ArrowDecisionLog(DecisionLog):
             cure="An id stands in the log once its decision was answered with `logged: true`.",
         )
 
-    def export(self, endpoint: str, *, to: Path) -> int:
-        """Write all decisions of `endpoint` with their rewards (a list of structs) as one Parquet file; gives the row count."""
+    def joined(self, endpoint: str) -> pa.Table:
+        """All decisions of `endpoint`, by (time_us, decision_id), with their rewards: a list of structs in a last column."""
         decided = self._read("decisions", endpoint=endpoint, cut={}, until=None)
         if not decided:
             raise NotFound(
@@ -84,7 +84,12 @@ class ArrowDecisionLog(DecisionLog):
         table = pa.Table.from_batches(decided).sort_by([("time_us", "ascending"), ("decision_id", "ascending")])
         kind = pa.list_(pa.struct([field for field in schema.REWARDS if field.name != "decision_id"]))
         joined = [rewards.get(key, []) for key in table.column("decision_id").to_pylist()]
-        pq.write_table(table.append_column("rewards", pa.array(joined, type=kind)), to, compression="zstd")
+        return table.append_column("rewards", pa.array(joined, type=kind))
+
+    def export(self, endpoint: str, *, to: Path) -> int:
+        """Write `joined` as one Parquet file; gives the row count."""
+        table = self.joined(endpoint)
+        pq.write_table(table, to, compression="zstd")
         return int(table.num_rows)
 
     def endpoints(self) -> list[str]:
@@ -162,8 +167,8 @@ def to_decisions(batches: list[pa.RecordBatch]) -> Decisions:
             arm=schema.texts(b.column("arm")),
             version=schema.texts(b.column("version")),
             bundle_digest=schema.texts(b.column("bundle_digest")),
-            observation=_matrix(b.column("observation"), width=_width([b], "observation")).astype(np.float32),
-            action_proposed=_matrix(b.column("action_proposed"), width=_width(batches, "action_proposed")),
+            observation=matrix(b.column("observation"), width=width_of([b], "observation")).astype(np.float32),
+            action_proposed=matrix(b.column("action_proposed"), width=width_of(batches, "action_proposed")),
             propensity=b.column("propensity").to_numpy(),
             arm_probability=b.column("arm_probability").to_numpy(),
             fallback=schema.texts(b.column("fallback")),
@@ -208,14 +213,15 @@ def _merged(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return [pa.Table.from_batches(group).combine_chunks().to_batches()[0] for group in groups.values()]
 
 
-def _width(batches: list[pa.RecordBatch], name: str) -> int:
+def width_of(batches: Sequence[pa.RecordBatch | pa.Table], name: str) -> int:
+    """The longest list in a column."""
     kind = batches[0].schema.field(name).type
     if isinstance(kind, pa.FixedSizeListType):
         return int(kind.list_size)
     return max((int(compute.max(compute.list_value_length(b.column(name))).as_py() or 0) for b in batches), default=0)
 
 
-def _matrix(column: pa.Array, *, width: int) -> F64:
+def matrix(column: pa.Array, *, width: int) -> F64:
     """Lists of numbers as (n, width) float64; a missing or shorter list is filled with NaN."""
     flat = column.flatten().to_numpy(zero_copy_only=False)
     if len(flat) == len(column) * width:
