@@ -101,7 +101,7 @@ class Autograd:
         parameters = self._network.distribution(observations)
         if batch.masks is not None:
             parameters = parameters.masked_fill(~torch.from_numpy(batch.masks).to(device), float(heads.MASKED))
-        log_probability, entropy = _evaluate(parameters, torch.from_numpy(batch.actions).to(device), head=self._head)
+        log_probability, entropy = evaluate(parameters, torch.from_numpy(batch.actions).to(device), head=self._head)
         log_ratio = log_probability - torch.from_numpy(batch.log_probabilities).to(device)
         ratio = log_ratio.exp()
         advantages = torch.from_numpy(batch.advantages).to(device)
@@ -149,7 +149,8 @@ class Autograd:
         return {name: float(np.mean([stats[name] for stats in last])) for name in last[0]}
 
 
-def _evaluate(parameters: torch.Tensor, actions: torch.Tensor, *, head: Head) -> tuple[torch.Tensor, torch.Tensor]:
+def evaluate(parameters: torch.Tensor, actions: torch.Tensor, *, head: Head) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability and entropy (n,) of rows, as heads.Head.evaluate computes them."""
     if head.gaussian:
         mean, log_std = parameters.chunk(2, dim=-1)
         normal = torch.distributions.Normal(mean, log_std.exp(), validate_args=False)
