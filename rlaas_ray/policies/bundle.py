@@ -40,7 +40,7 @@ from rlaas_ray.policies.loaded import LoadedPolicy as LoadedPolicy
 from rlaas_ray.policies.manifest import CURE
 from rlaas_ray.policies.manifest import Manifest as Manifest
 from rlaas_ray.specs.arrays import F32
-from rlaas_ray.specs.seams import Policy
+from rlaas_ray.specs.seams import Policy, Recurrent
 
 GOLDEN_ROWS = 256
 _CHECKED_AT_LOAD = 16
@@ -51,6 +51,7 @@ _Json = Mapping[str, Any]
 class BundleContents:
     """What a training hands in. `observations` (n >= 256, d): encoded, visited by the policy; for certificate and golden vectors.
 
+    Where the network has a memory, consecutive ones should be consecutive steps: they are taken as sequences.
     `card`: Markdown for people; made from the facts where it is None. `evaluation`: the JSON of an Evaluation.
     """
 
@@ -81,19 +82,13 @@ def write(directory: Path, contents: BundleContents) -> str:
     proof = certificate.certify(
         contents.net, model=model, observations=contents.observations, head=contents.head, seed=contents.seed
     )
-    chosen = np.linspace(0, len(contents.observations) - 1, GOLDEN_ROWS).astype(np.int64)
-    golden = np.ascontiguousarray(contents.observations[chosen])
     engine = choice.make("numpy", network=contents.net, model=model)
+    golden = _golden(contents, engine=engine)
     tensors = contents.net.tensors() | dict(contents.decoder.tensors())
     files = {
         inspection.WEIGHTS: safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in tensors.items()}),
         inspection.MODEL: model,
-        inspection.GOLDEN: safetensors.numpy.save(
-            {
-                "observations": golden,
-                "distributions": np.ascontiguousarray(engine.distribution(golden)),
-            }
-        ),
+        inspection.GOLDEN: safetensors.numpy.save(golden.tensors()),
         inspection.CERTIFICATE: _json(proof.to_json()),
     }
     if contents.evaluation is not None:
@@ -169,7 +164,7 @@ def load(path: Path, *, engine: str | None = None, timer: Callable[[], float] = 
     names = [engine] if engine else [name for name in choice.UNASKED if name in eligible]
     engines = {name: _engine(name, opened=opened, rows=_CHECKED_AT_LOAD) for name in names}
     assert opened.golden is not None
-    chosen = engine or choice.quickest(engines, observation=opened.golden[0][:1], timer=timer)
+    chosen = engine or choice.quickest(engines, observation=opened.golden.observations[:1], timer=timer)
     return _loaded(opened, engine=engines[chosen], name=chosen)
 
 
@@ -184,6 +179,7 @@ def in_memory(contents: BundleContents) -> LoadedPolicy:
         decoder=contents.decoder,
         engine=choice.make("numpy", network=contents.net, model=b""),
         engine_name="numpy",
+        state_size=contents.net.state_size,
     )
 
 
@@ -204,6 +200,23 @@ def _check_contents(contents: BundleContents) -> None:
         )
     if not np.isfinite(rows).all():
         raise InvalidInput("observations of a bundle", given="NaN or infinity", expected="finite numbers")
+
+
+def _golden(contents: BundleContents, *, engine: Recurrent) -> inspection.Golden:
+    chosen = np.linspace(0, len(contents.observations) - 1, GOLDEN_ROWS).astype(np.int64)
+    if contents.net.memory is None:
+        some = contents.observations[chosen]
+        none = np.empty((GOLDEN_ROWS, 0), dtype=np.float32)
+        all_rows = np.arange(GOLDEN_ROWS)
+        return inspection.Golden(
+            observations=some, distributions=engine.distribution(some), states=none, states_out=none
+        ).take(all_rows)
+    states, distributions, after = certificate.sequences(
+        engine, contents.observations, state_size=contents.net.state_size
+    )
+    return inspection.Golden(
+        observations=contents.observations, distributions=distributions, states=states, states_out=after
+    ).take(chosen)
 
 
 def _learned(contents: BundleContents) -> Manifest:
@@ -242,7 +255,7 @@ def _unsealed(
 ) -> Manifest:
     """A manifest without files and digest yet."""
     return Manifest(
-        format_version=manifest.FORMAT_VERSION,
+        format_version=manifest.version_of(fields.get("network")),
         kind=kind,
         observation_space=spaces.to_json(observation_space),
         action_space=spaces.to_json(action_space),
@@ -317,6 +330,7 @@ def _loaded(opened: inspection.Opened, *, engine: Policy, name: str) -> LoadedPo
         decoder=opened.decoder,
         engine=engine,
         engine_name=name,
+        state_size=0 if opened.net is None else opened.net.state_size,
     )
 
 
@@ -349,28 +363,32 @@ def _certified(opened: inspection.Opened) -> tuple[str, ...]:
     return proof.engines
 
 
-def _engine(name: str, *, opened: inspection.Opened, rows: int | None) -> Policy:
+def _engine(name: str, *, opened: inspection.Opened, rows: int | None) -> Recurrent:
     """The engine, once the golden vectors (`rows` of them, None: all) came out of it."""
     assert opened.golden is not None
     assert opened.net is not None
-    observations, expected = opened.golden
+    golden = opened.golden
     if rows is not None:
-        chosen = np.linspace(0, len(observations) - 1, min(rows, len(observations))).astype(np.int64)
-        observations, expected = observations[chosen], expected[chosen]
+        count = len(golden.observations)
+        golden = golden.take(np.linspace(0, count - 1, min(rows, count)).astype(np.int64))
     try:
         engine = choice.make(name, network=opened.net, model=opened.files[inspection.MODEL])
-        given = engine.distribution(observations)
+        if opened.net.memory is None:
+            given, states = engine.distribution(golden.observations), golden.states_out
+        else:
+            given, states = engine.step(golden.observations, golden.states)
     except RlaasError:
         raise
     except Exception as error:  # noqa: BLE001 (onnxruntime's own exceptions share no base)
         raise EngineFailed(
             f"engine {name} cannot run this bundle", given=str(error), expected="a graph that runs", cure=CURE
         ) from None
-    if not np.isfinite(given).all() or not certificate.close(given, expected=expected):
+    same = certificate.close(given, expected=golden.distributions)
+    if not same or not certificate.close(states, expected=golden.states_out):
         raise Tampered(
             f"golden vectors do not come out of engine {name}",
             given=given[0, :4].tolist(),
-            expected=str(expected[0, :4].tolist()),
+            expected=str(golden.distributions[0, :4].tolist()),
             cure=CURE,
         )
     return engine

@@ -1,6 +1,7 @@
 """The parity certificate: how far the engines of one network are apart, and the gate that refuses to serve when too far.
 
-Made when a bundle is written (numpy, onnx and torch; loads torch then), read when it is loaded. Pure apart from running engines.
+Made when a bundle is written (numpy, onnx and torch; loads torch then), read when it is loaded. Engines with a memory are
+compared over sequences, each going on from its own state. Pure apart from running engines.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from rlaas_ray.policies import heads
 from rlaas_ray.policies.engines import choice
 from rlaas_ray.policies.network import Network
 from rlaas_ray.specs.arrays import F32, F64, I64
+from rlaas_ray.specs.seams import Recurrent
 
 GATE = 1e-5  # of max|y|: float32 sums of a few hundred terms in another order differ by about 1e-6
+SEQUENCE = 16  # steps from the start of an episode, for policies with a memory
 _FLOOR = 1e-2  # a network whose outputs are all near zero is compared absolutely
 _GAP = 1e-4  # logits nearer than this may swap their order; nobody can tell such actions apart
 
@@ -72,10 +75,35 @@ class Certificate:
 
 
 def certify(network: Network, *, model: bytes, observations: F32, head: heads.Head, seed: int) -> Certificate:
-    """The certificate of numpy, onnx and torch on `observations` (n, d). Raises Refused when a pair is outside the gate."""
+    """The certificate of numpy, onnx and torch on `observations` (n, d). Raises Refused when a pair is outside the gate.
+
+    With a memory every SEQUENCE of consecutive observations is one episode.
+    """
     engines = {name: choice.make(name, network=network, model=model) for name in choice.NAMES}
-    outputs = {name: engine.distribution(observations) for name, engine in engines.items()}
+    if network.memory is None:
+        outputs = {name: engine.distribution(observations) for name, engine in engines.items()}
+    else:
+        size = network.state_size
+        outputs = {name: sequences(engine, observations, state_size=size)[1] for name, engine in engines.items()}
     return compare(outputs, head=head, seed=seed)
+
+
+def sequences(engine: Recurrent, observations: F32, *, state_size: int) -> tuple[F32, F32, F32]:
+    """States before (n, s), parameters (n, k), states after (n, s) of observations (n, d), each SEQUENCE of them an episode."""
+    count = -(-len(observations) // SEQUENCE)
+    padded = np.resize(observations, (count * SEQUENCE, observations.shape[1])).reshape(count, SEQUENCE, -1)
+    states = np.zeros((SEQUENCE + 1, count, state_size), dtype=np.float32)
+    given: list[F32] = []
+    for t in range(SEQUENCE):
+        distribution, states[t + 1] = engine.step(np.ascontiguousarray(padded[:, t]), states[t])
+        given.append(distribution)
+
+    def rows(array: F32) -> F32:
+        """(T, sequences, x) -> (n, x), in the order of the observations."""
+        flat = np.ascontiguousarray(array.swapaxes(0, 1)).reshape(count * SEQUENCE, -1)
+        return flat[: len(observations)]
+
+    return rows(states[:-1]), rows(np.stack(given)), rows(states[1:])
 
 
 def compare(outputs: Mapping[str, F32], *, head: heads.Head, seed: int) -> Certificate:

@@ -21,7 +21,7 @@ import safetensors.numpy
 from rlaas_ray.errors import InvalidInput, NotFound, Tampered, TooLarge
 from rlaas_ray.policies import decoders, heads, manifest, network, onnx_graph, spaces
 from rlaas_ray.policies.manifest import CURE, Manifest
-from rlaas_ray.specs.arrays import F32, Array
+from rlaas_ray.specs.arrays import F32, I64, Array
 
 MANIFEST, WEIGHTS, MODEL, GOLDEN = "manifest.json", "weights.safetensors", "policy.onnx", "golden.safetensors"
 CERTIFICATE, CARD, EVALUATION = "certificate.json", "card.md", "evaluation.json"
@@ -42,6 +42,30 @@ _ZIP = b"PK\x03\x04"  # torch.save and numpy.savez write zips with pickles insid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Golden:
+    """What must come out of every engine: parameters (n, k) for observations (n, d), with a memory also states (n, s)."""
+
+    observations: F32
+    distributions: F32
+    states: F32  # before the observation; s is 0 without a memory
+    states_out: F32
+
+    def tensors(self) -> dict[str, Array]:
+        """The arrays of golden.safetensors."""
+        plain: dict[str, Array] = {"observations": self.observations, "distributions": self.distributions}
+        return plain | ({"states": self.states, "states_out": self.states_out} if self.states.shape[1] else {})
+
+    def take(self, rows: I64) -> Golden:
+        """These rows."""
+        return Golden(
+            observations=np.ascontiguousarray(self.observations[rows]),
+            distributions=np.ascontiguousarray(self.distributions[rows]),
+            states=np.ascontiguousarray(self.states[rows]),
+            states_out=np.ascontiguousarray(self.states_out[rows]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Opened:
     """A bundle whose every byte is accounted for. `net` and `golden` are None for a builtin."""
 
@@ -52,7 +76,7 @@ class Opened:
     head: heads.Head
     decoder: decoders.Decoder
     net: network.Network | None = None
-    golden: tuple[F32, F32] | None = None  # observations (n, d), distributions (n, k)
+    golden: Golden | None = None
 
 
 def inspect(directory: Path) -> Opened:
@@ -197,18 +221,21 @@ def _tensors(document: Manifest, *, data: bytes) -> dict[str, Array]:
     return tensors
 
 
-def _golden(data: bytes, *, net: network.Network) -> tuple[F32, F32]:
+def _golden(data: bytes, *, net: network.Network) -> Golden:
     tensors = _load_tensors(data, name=GOLDEN)
     n = len(tensors.get("observations", ()))
     wanted = {
         "observations": ((n, net.inputs), np.dtype("f4")),
         "distributions": ((n, net.outputs), np.dtype("f4")),
     }
+    if net.memory is not None:
+        wanted |= dict.fromkeys(("states", "states_out"), ((n, net.state_size), np.dtype("f4")))
     given = {name: (array.shape, array.dtype) for name, array in tensors.items()}
     if given != wanted or n == 0:
         raise Tampered("wrong arrays in golden.safetensors", given=given, expected=str(wanted), cure=CURE)
-    observations, distributions = (tensors[name].astype(np.float32, copy=False) for name in wanted)
-    return observations, distributions
+    arrays: dict[str, F32] = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
+    none: F32 = np.empty((n, 0), dtype=np.float32)
+    return Golden(**(dict.fromkeys(("states", "states_out"), none) | arrays))
 
 
 def _load_tensors(data: bytes, *, name: str) -> dict[str, Array]:

@@ -3,31 +3,37 @@
 Made by `bundle.load` and `bundle.in_memory`; called by replicas (`decide`), evaluation and users (`act`). `decide` is on the
 hot path of serving: no copies that it can spare. Never logs, never reads a clock; chance comes in as `rng`.
 
-`n` rows, `d` encoded entries, `k` head parameters, `a` action entries, `m` probabilities.
+A policy with a memory decides from a state that its caller keeps: `initial_state` starts an episode, `Drawn.state` goes on.
+
+`n` rows, `d` encoded entries, `k` head parameters, `a` action entries, `m` probabilities, `s` entries of a state.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from rlaas_ray.errors import EngineFailed
+from rlaas_ray.errors import EngineFailed, InvalidInput
 from rlaas_ray.policies import decoders, heads, spaces
 from rlaas_ray.policies.manifest import Manifest
 from rlaas_ray.specs.arrays import F32, F64, Array, Bool
-from rlaas_ray.specs.seams import Policy
+from rlaas_ray.specs.seams import Policy, Recurrent
+
+UNITS = 10_000  # whose states `act` keeps; the one that was not asked for longest is forgotten first
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Drawn:
-    """One decision per row. Not frozen: setting four frozen fields costs as much as a small layer of the network."""
+    """One decision per row. Not frozen: setting five frozen fields costs as much as a small layer of the network."""
 
     action_proposed: F64  # (n, a), as drawn
     action: F64  # (n, a), as executed, in the env's units
     propensity: F64  # (n,), of the proposed action
     probabilities: F64 | None  # (n, m) where actions are countable
+    state: F32 | None = None  # (n, s), for the next decision of the same episodes; None without a memory
 
 
 class LoadedPolicy:
@@ -43,6 +49,7 @@ class LoadedPolicy:
         decoder: decoders.Decoder,
         engine: Policy,
         engine_name: str,
+        state_size: int = 0,
     ) -> None:
         self.manifest = manifest
         self.digest = manifest.digest
@@ -53,6 +60,8 @@ class LoadedPolicy:
         self.serving = manifest.serving
         self.engine_name = engine_name
         self._engine = engine
+        self.state_size = state_size
+        self._states: OrderedDict[str | None, F32] = OrderedDict()
         self._own_rng = np.random.default_rng(manifest.seed)
 
     @property
@@ -72,9 +81,30 @@ class LoadedPolicy:
         """Masks (n, m) of a raw batch, None where the space has none; hand them to `decide`."""
         return spaces.action_mask(self.observation_space, observations)
 
+    def initial_state(self, n: int) -> F32:
+        """States (n, s) at the start of an episode; s is 0 for a policy without a memory."""
+        return np.zeros((n, self.state_size), dtype=np.float32)
+
     def distribution(self, observations: F32) -> F32:
-        """Head parameters (n, k) of encoded observations (n, d). Raises EngineFailed where they are not finite."""
-        params = self._engine.distribution(observations)
+        """Head parameters (n, k) of encoded observations (n, d). Raises EngineFailed where they are not finite.
+
+        With a memory these are those of an episode's first step; `step` goes on.
+        """
+        return self._finite(self._engine.distribution(observations))
+
+    def step(self, observations: F32, state: F32) -> tuple[F32, F32]:
+        """Head parameters (n, k) and states after them, of observations (n, d) and states (n, s); with a memory only."""
+        if state.shape != (len(observations), self.state_size):
+            raise InvalidInput(
+                "state of a policy",
+                given=state.shape,
+                expected=f"({len(observations)}, {self.state_size})",
+                cure="Start with `initial_state(n)` and hand in each decision's `.state`.",
+            )
+        params, after = cast("Recurrent", self._engine).step(observations, state)
+        return self._finite(params), after
+
+    def _finite(self, params: F32) -> F32:
         if not np.isfinite(params).all():
             raise EngineFailed(
                 f"engine {self.engine_name} of {self.manifest.name!r} gave numbers that are not finite",
@@ -84,9 +114,17 @@ class LoadedPolicy:
             )
         return params
 
-    def decide(self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None) -> Drawn:
-        """One decision for each encoded observation (n, d). `mask` (n, m): actions that may be taken, for logits."""
-        params = self.distribution(encoded)
+    def decide(
+        self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None, state: F32 | None = None
+    ) -> Drawn:
+        """One decision for each encoded observation (n, d). `mask` (n, m): actions that may be taken, for logits.
+
+        `state` (n, s) is what the decision before gave; None starts an episode.
+        """
+        if self.state_size:
+            params, state = self.step(encoded, self.initial_state(len(encoded)) if state is None else state)
+        else:
+            params, state = self.distribution(encoded), None
         if mask is not None:
             params = heads.masked(params, mask)
         draw = heads.draw(self.head, params, serving=self.serving, rng=rng)
@@ -95,6 +133,7 @@ class LoadedPolicy:
             action=self.decoder.decode(draw.proposed, observations=encoded),
             propensity=draw.propensity,
             probabilities=draw.probabilities,
+            state=state,
         )
 
     def action_to_json(self, action: F64) -> int | list[Any]:
@@ -104,9 +143,19 @@ class LoadedPolicy:
     def act(self, observation: Any, *, unit: str | None = None) -> Any:
         """What `env.step` takes, for one raw observation; sampled from a stream of the bundle's seed.
 
-        `unit` names who is decided for; none of today's policies keeps a state per unit.
+        `unit` names who is decided for: a policy with a memory goes on from that unit's last decision until `reset(unit)`. It
+        remembers the UNITS most recent ones.
         """
         encoded = self.encode_one(observation)[None, :]
-        drawn = self.decide(encoded, rng=self._own_rng, mask=self.action_mask([observation]))
+        state = self._states.pop(unit, None)
+        drawn = self.decide(encoded, rng=self._own_rng, mask=self.action_mask([observation]), state=state)
+        if drawn.state is not None:
+            self._states[unit] = drawn.state
+            if len(self._states) > UNITS:
+                self._states.popitem(last=False)
         batch: Array = spaces.actions(self.action_space, drawn.action)
         return batch[0]
+
+    def reset(self, unit: str | None = None) -> None:
+        """The unit's next `act` starts an episode."""
+        self._states.pop(unit, None)

@@ -19,6 +19,7 @@ from rlaas_ray.policies import spaces
 from rlaas_ray.specs import document
 
 FORMAT_VERSION = 1
+RECURRENT_VERSION = 2  # format 1 and a memory in the network: readers of format 1 would serve it without its state
 ENCODER_VERSION = 1  # of spaces.encode: another flattening is another version
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
@@ -107,6 +108,11 @@ def digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(rfc8785.dumps({k: v for k, v in body.items() if k != "digest"})).hexdigest()
 
 
+def version_of(network: Any) -> int:
+    """The format version of a bundle with this network program."""
+    return RECURRENT_VERSION if isinstance(network, dict) and "memory" in network else FORMAT_VERSION
+
+
 def to_bytes(manifest: Manifest) -> bytes:
     """The file, for people to read; the digest does not depend on its layout."""
     return json.dumps(manifest.to_json(), indent=2, sort_keys=True, allow_nan=False).encode() + b"\n"
@@ -119,11 +125,12 @@ def from_bytes(data: bytes) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise Tampered("manifest.json is not JSON", given=str(error), expected="one JSON object", cure=CURE) from None
     version = body.get("format_version") if isinstance(body, dict) else None
-    if version != FORMAT_VERSION or isinstance(version, bool):
+    wanted = version_of(body.get("network")) if isinstance(body, dict) else FORMAT_VERSION
+    if version != wanted or isinstance(version, bool):
         raise Tampered(
             "unknown format version of a bundle",
             given=version,
-            expected=str(FORMAT_VERSION),
+            expected=str(wanted),
             cure="Install the version of rlaas-ray that wrote it.",
         )
     try:

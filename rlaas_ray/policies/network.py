@@ -1,7 +1,7 @@
 """Network: all that lies between an encoded observation and the head's parameters, as arrays and a short program.
 
-view -> frozen normalisation -> affine layers with activations -> head parameters. Written by `train/export.py`, computed by
-the three engines, stored by bundle.py. Never computes anything itself.
+view -> frozen normalisation -> affine layers with activations, perhaps a memory among them -> head parameters. Written by
+`train/export.py`, computed by the three engines, stored by bundle.py. Never computes anything itself.
 
 `d` entries of one (unit's) observation, `k` head parameters.
 """
@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput
+from rlaas_ray.policies import memory as memories
 from rlaas_ray.policies import view as views
 from rlaas_ray.specs.arrays import F32, Array
 
@@ -45,7 +46,7 @@ class Network:
     """`log_std`: appended to the last layer's output (a mean) where it does not depend on the state; (a,) of one unit.
 
     `parts`: how many equal blocks the head's parameters have: 2 for mean | log_std, 1 for logits. With a view, each unit's
-    blocks are put together block by block: (n, units * a means | units * a log_stds).
+    blocks are put together block by block: (n, units * a means | units * a log_stds). With a `memory` each row has a state.
     """
 
     layers: tuple[Layer, ...]
@@ -53,6 +54,7 @@ class Network:
     log_std: F32 | None = None
     view: views.ViewProgram | None = None
     parts: int = 1
+    memory: memories.Memory | None = None
 
     def __post_init__(self) -> None:
         for fault in _faults(self):
@@ -60,7 +62,9 @@ class Network:
 
     @property
     def unit_inputs(self) -> int:
-        """Entries that the first layer takes."""
+        """Entries that the first layer takes, or the memory where no layer lies before it."""
+        if self.memory is not None and self.memory.after == 0:
+            return self.memory.inputs
         return int(self.layers[0].weight.shape[1])
 
     @property
@@ -79,6 +83,11 @@ class Network:
         extra = 0 if self.log_std is None else len(self.log_std)
         return self.units * (int(self.layers[-1].weight.shape[0]) + extra)
 
+    @property
+    def state_size(self) -> int:
+        """Entries of the state of one row, that of all its units; 0 without a memory."""
+        return 0 if self.memory is None else self.units * self.memory.state_size(observed=self.unit_inputs)
+
     def to_json(self) -> dict[str, Any]:
         """The program; its arrays are in `tensors`."""
         body: dict[str, Any] = {
@@ -89,6 +98,8 @@ class Network:
         }
         if self.normaliser is not None:
             body["normaliser"] = {"clip": float(self.normaliser.clip)}
+        if self.memory is not None:
+            body["memory"] = self.memory.to_json()
         return body
 
     def tensors(self) -> dict[str, Array]:
@@ -100,6 +111,8 @@ class Network:
             out["normaliser.mean"], out["normaliser.std"] = self.normaliser.mean, self.normaliser.std
         if self.log_std is not None:
             out["log_std"] = self.log_std
+        if self.memory is not None:
+            out |= self.memory.tensors()
         if self.view is not None:
             out["view.index"], out["view.matrix"], out["view.offset"] = (
                 self.view.index,
@@ -120,12 +133,13 @@ def from_json(body: Mapping[str, Any], *, tensors: Mapping[str, Array]) -> Netwo
             )
             for i, layer in enumerate(body["layers"])
         )
-        normaliser = body.get("normaliser")
+        normaliser, memory = body.get("normaliser"), body.get("memory")
         return Network(
             layers=layers,
             parts=int(body["parts"]),
             log_std=_f32(tensors["log_std"]) if body["log_std"] else None,
             view=_view(tensors) if body["view"] else None,
+            memory=None if memory is None else memories.from_json(memory, tensors=tensors),
             normaliser=None
             if normaliser is None
             else Normaliser(
@@ -164,12 +178,27 @@ def _activation(name: Any) -> Activation:
 
 def _faults(network: Network) -> list[str]:
     faults = [] if network.layers else ["no layers"]
-    width = network.view.size if network.view is not None else (network.unit_inputs if network.layers else 0)
+    memory = network.memory
+    if memory is not None:
+        faults += memory.faults()
+        if not 0 <= memory.after < len(network.layers):
+            faults.append(f"memory after {memory.after} of {len(network.layers)} layers")
+    return faults or [*_unchained(network), *_not_numbers(network)]
+
+
+def _unchained(network: Network) -> list[str]:
+    """Where one part does not take what the part before it gives."""
+    faults = []
+    width = network.view.size if network.view is not None else network.unit_inputs
     if network.normaliser is not None:
         mean, std = network.normaliser.mean, network.normaliser.std
         if mean.shape != (width,) or std.shape != (width,) or not (std > 0).all() or not network.normaliser.clip > 0:
             faults.append(f"normaliser {mean.shape}, {std.shape}, clip {network.normaliser.clip} for {width} inputs")
     for i, layer in enumerate(network.layers):
+        if network.memory is not None and network.memory.after == i:
+            if network.memory.inputs != width:
+                faults.append(f"a memory of {network.memory.inputs} inputs after {width} values")
+            width = network.memory.outputs
         if layer.weight.ndim != 2 or layer.weight.shape[1] != width or layer.bias.shape != layer.weight.shape[:1]:
             faults.append(f"layer {i}: weight {layer.weight.shape}, bias {layer.bias.shape} after {width} values")
             break
@@ -178,9 +207,12 @@ def _faults(network: Network) -> list[str]:
         faults.append(f"log_std {network.log_std.shape} beside a mean of {width} in {network.parts} parts")
     if network.parts < 1 or (network.log_std is None and width % network.parts):
         faults.append(f"{width} outputs in {network.parts} parts")
+    return faults
+
+
+def _not_numbers(network: Network) -> list[str]:
     arrays = network.tensors()
-    faults += [f"{name}: {a.dtype}" for name, a in arrays.items() if a.dtype not in {np.dtype("f4"), np.dtype("i8")}]
-    faults += [
+    faults = [f"{name}: {a.dtype}" for name, a in arrays.items() if a.dtype not in {np.dtype("f4"), np.dtype("i8")}]
+    return faults + [
         f"{name} is not finite" for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()
     ]
-    return faults

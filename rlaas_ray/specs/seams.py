@@ -36,6 +36,12 @@ class Policy(Protocol):
     def distribution(self, observations: F32) -> F32: ...
 
 
+class Recurrent(Policy, Protocol):
+    """A policy that remembers: `step` takes observations (n, d) and states (n, s), gives parameters (n, k) and new states."""
+
+    def step(self, observations: F32, states: F32) -> tuple[F32, F32]: ...
+
+
 class DecisionLog(Protocol):
     """Reading what replicas wrote. A torn tail is left for the next read; the same cut gives the same rows, sealed or not."""
 

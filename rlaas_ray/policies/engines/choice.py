@@ -13,7 +13,7 @@ from typing import Literal, cast, get_args
 from rlaas_ray.errors import InvalidInput, NotFound, nearest
 from rlaas_ray.policies.network import Network
 from rlaas_ray.specs.arrays import F32
-from rlaas_ray.specs.seams import Policy
+from rlaas_ray.specs.seams import Policy, Recurrent
 
 EngineName = Literal["numpy", "onnx", "torch"]
 NAMES: tuple[str, ...] = get_args(EngineName)
@@ -22,14 +22,14 @@ _TIE = 1.10  # below this ratio the difference is noise, and onnxruntime wins: i
 _WARM_UP, _ROUNDS = 50, 200
 
 
-def make(name: str, *, network: Network, model: bytes) -> Policy:
-    """The engine `name` of a network and its ONNX bytes."""
+def make(name: str, *, network: Network, model: bytes) -> Recurrent:
+    """The engine `name` of a network and its ONNX bytes. Only a network with a memory may be asked for a `step`."""
     if name not in NAMES:
         raise NotFound(f"no engine {name!r}", given=name, expected=" or ".join(NAMES), cure=nearest(name, list(NAMES)))
     module = importlib.import_module(f"rlaas_ray.policies.engines.{name}_engine")
     if name == "onnx":
-        return cast("Policy", module.OnnxEngine(model))  # a module found by name has no types
-    return cast("Policy", getattr(module, f"{name.capitalize()}Engine")(network))
+        return cast("Recurrent", module.OnnxEngine(model))  # a module found by name has no types
+    return cast("Recurrent", getattr(module, f"{name.capitalize()}Engine")(network))
 
 
 def quickest(engines: Mapping[str, Policy], *, observation: F32, timer: Callable[[], float]) -> str:
