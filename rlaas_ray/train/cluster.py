@@ -22,7 +22,7 @@ from ray import _raylet
 from ray._private import ray_constants
 
 from rlaas_ray.train import worlds
-from rlaas_ray.train.presets import Plan
+from rlaas_ray.train.plans import Plan
 
 OBJECT_STORE_BYTES = 150_000_000
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -100,6 +100,7 @@ class Rollouts:
         self._index = index
         self._cost_keys = cost_keys
         self._env: gymnasium.vector.VectorEnv[Any, Any, Any] | None = None
+        self._rng = np.random.default_rng(seed)
 
     def open(self, iteration: int) -> np.random.Generator:
         """Make the env unless there is one; gives the collector's generator, new with each env."""

@@ -1,7 +1,7 @@
 """The collector of PPO and its kin: a NumPy policy in a vector env; fragments as valid rows with advantages and targets.
 
-Made by the ppo family. Weights and statistics come with every request: a restarted or restored sampler can never act with old ones (trap
-T1). Never learns, never merges statistics.
+Made by the ppo family. Weights and statistics come with every request: a restarted or restored sampler can never act with old
+ones (trap T1). Never learns, never merges statistics.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def test_a_users_env_is_learnt_and_its_bundle_acts_as_the_trained_network(tmp_pa
 def _acts_as_trained(spec: TrainSpec, *, directory: Path, path: Path) -> None:
     worlds, plan = runner.resolve(spec)
     saved = checkpoint.load(directory / runner.CHECKPOINTS, key=(directory / runner.KEY).read_bytes())
-    trained = network.Network(saved.weights.parameters, presets.shape_of(plan, worlds))
+    trained = network.Network(saved.state["parameters"], presets.shape_of(plan, worlds))
     mean, scale = columns.scale_of(saved.ledger.observations)
     env = registry.make_vector(spec.env, num_envs=8, seed=99)
     raw, _ = env.reset()

@@ -19,7 +19,8 @@ from rlaas_ray import errors, settings
 from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.train import EvaluateDuring, TrainSpec
 from rlaas_ray.testing.reporter import TwinReporter
-from rlaas_ray.train import checkpoint, inprocess, runner
+from rlaas_ray.train import checkpoint, hosts, ppo, runner
+from rlaas_ray.train.seam import Build
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SPEC = TrainSpec(
@@ -35,23 +36,29 @@ import hashlib, json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import test_train_resume as t
-from rlaas_ray.train import inprocess
+from rlaas_ray.train import hosts
 log = open(sys.argv[1] + "/iterations.jsonl", "a")
-class Told(inprocess.InProcess):
+class Told(hosts.InProcess):
     def train(self):
         super().train()
         print(json.dumps(t.fingerprint(self)), file=log, flush=True)
-inprocess.InProcess = Told
+hosts.InProcess = Told
 t.execute(t.SPEC, Path(sys.argv[1]))
 """
 
 
 def fingerprint(trainer) -> dict:
-    weights, book = trainer.weights(), trainer.loop.ledger
-    arrays = [weights.parameters, weights.first, weights.second, book.observations.mean, book.observations.deviations]
+    state, book = trainer.state(), trainer.ledger
+    arrays = [
+        state["parameters"],
+        state["first"],
+        state["second"],
+        book.observations.mean,
+        book.observations.deviations,
+    ]
     return {
         "iteration": book.iteration,
-        "adam_steps": weights.adam_steps,
+        "adam_steps": int(state["steps"][0]),
         "sha256": hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest(),
     }
 
@@ -105,11 +112,12 @@ def test_kill_9_loses_at_most_one_iteration_and_the_rest_is_identical(tmp_path: 
     saved = checkpoint.load(tmp_path / runner.CHECKPOINTS, key=(tmp_path / runner.KEY).read_bytes())
     assert told[-1]["iteration"] - saved.ledger.iteration <= 1
     worlds, plan = runner.resolve(SPEC)
-    trainer = inprocess.InProcess(plan, worlds, slice_s=0.0)
-    trainer.go_on_from(saved.weights, ledger=saved.ledger)
+    given = Build(spec=SPEC, plan=plan, worlds=worlds, directory=tmp_path, slice_s=0.0, actor_cpus=1.0)
+    trainer = hosts.InProcess(ppo.PARTS, given)
+    trainer.load_state(saved.state, ledger=saved.ledger)
     assert fingerprint(trainer) in told
     trainer.train()
-    assert trainer.loop.ledger.iteration - told[-1]["iteration"] in {0, 1}
+    assert trainer.ledger.iteration - told[-1]["iteration"] in {0, 1}
     trainer.stop()
 
 

@@ -25,6 +25,7 @@ from rlaas_ray.specs.train import EvaluateDuring, TrainSpec
 from rlaas_ray.testing.reporter import TwinReporter
 from rlaas_ray.train import analytic, cluster, columns, heads, network, runner
 from rlaas_ray.train.rllib import algorithm
+from rlaas_ray.train.seam import Build
 
 pytestmark = [
     pytest.mark.ray,
@@ -76,8 +77,10 @@ def execute(spec: TrainSpec, directory: Path, **more):
 
 
 def built(tmp_path: Path, *, slice_s: float = 0.0, **fields):
-    worlds, plan = runner.resolve(TrainSpec(**{"env": "CartPole-v1", "num_env_runners": 0, **fields}))
-    return algorithm.build(plan, worlds, directory=tmp_path / "rllib", slice_s=slice_s)
+    spec = TrainSpec(**{"env": "CartPole-v1", "num_env_runners": 0, **fields})
+    worlds, plan = runner.resolve(spec)
+    given = Build(spec=spec, plan=plan, worlds=worlds, directory=tmp_path, slice_s=slice_s, actor_cpus=1.0)
+    return algorithm.build(given)
 
 
 @pytest.fixture

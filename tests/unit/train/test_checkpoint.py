@@ -8,7 +8,6 @@ import pytest
 
 from rlaas_ray import errors
 from rlaas_ray.train import checkpoint, columns, ledger
-from rlaas_ray.train.analytic import Weights
 from rlaas_ray.train.checkpoint import Checkpoint
 
 KEY = b"k" * 32
@@ -23,8 +22,9 @@ def made(iteration: int) -> Checkpoint:
     book.recent.extend([1.5, -2.0])
     book.lengths.extend([3, 4])
     numbers = rng.normal(size=(3, 10)).astype(np.float32)
+    state = {"parameters": numbers[0], "first": numbers[1], "steps": np.array([9, 4], dtype=np.int64)}
     return Checkpoint(
-        weights=Weights(parameters=numbers[0], first=numbers[1], second=numbers[2], adam_steps=9, updates=4),
+        state=state,
         ledger=book,
         spec_digest="abc",
     )
@@ -33,10 +33,11 @@ def made(iteration: int) -> Checkpoint:
 def test_everything_comes_back(tmp_path: Path) -> None:
     before = made(3)
     after = checkpoint.load(checkpoint.save(tmp_path, before, key=KEY), key=KEY)
-    for name in ("parameters", "first", "second"):
-        np.testing.assert_array_equal(getattr(after.weights, name), getattr(before.weights, name))
-        assert getattr(after.weights, name).flags.writeable
-    assert (after.weights.adam_steps, after.weights.updates) == (9, 4)
+    assert after.state.keys() == before.state.keys()
+    for name, array in before.state.items():
+        np.testing.assert_array_equal(after.state[name], array)
+        assert after.state[name].dtype == array.dtype
+        assert after.state[name].flags.writeable
     for name, array in before.ledger.arrays().items():
         np.testing.assert_array_equal(after.ledger.arrays()[name], array)
     assert after.ledger.episode_return_mean == before.ledger.episode_return_mean == -0.25

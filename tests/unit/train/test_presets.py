@@ -4,8 +4,9 @@ import gymnasium
 import pytest
 
 from rlaas_ray import errors
+from rlaas_ray.specs import document
 from rlaas_ray.specs.train import Network, TrainSpec
-from rlaas_ray.train import ledger, presets
+from rlaas_ray.train import families, ledger, plans, presets
 
 DISCRETE = gymnasium.spaces.Discrete(2)
 BOX = gymnasium.spaces.Box(-1, 1, (2,))
@@ -41,7 +42,8 @@ def test_the_learning_rate_falls_linearly_with_the_budget_used() -> None:
     rates = []
     for steps in (0, 500, 1000, 2000):
         book.steps = steps
-        rates.append(ledger.learning_rate(book, plan=plan))
+        used = ledger.fraction(book, plan=plan)
+        rates.append(plans.linear(plan.learning_rate, plan.learning_rate_final, used=used))
     assert rates == pytest.approx([1e-3, 6e-4, 2e-4, 2e-4])
 
 
@@ -58,7 +60,7 @@ def test_networks_are_taken_whole() -> None:
 
 def test_the_stock_path_is_said_not_to_be_built() -> None:
     with pytest.raises(errors.NotBuilt, match="fast: off") as caught:
-        presets.resolve(TrainSpec(env="x", fast="off"), action_space=DISCRETE)
+        families.of(TrainSpec(env="x", fast="off"))
     assert caught.value.cure
 
 
@@ -78,3 +80,22 @@ def test_the_return_asked_for_counts_only_over_a_hundred_episodes() -> None:
     book.recent.extend([0.0] * 51)
     assert book.episode_return_mean == pytest.approx(9.8)
     assert not ledger.finished(book, plan=plan)
+
+
+def test_an_algorithm_that_there_is_not_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(errors.InvalidInput, match="ppp") as caught:
+        families.of(TrainSpec(env="x", algorithm="ppp"))
+    assert "ppo" in str(caught.value.cure)
+
+
+def test_options_of_an_algorithm_stand_beside_the_other_fields_and_unknown_ones_are_refused_by_name() -> None:
+    spec = document.parse(TrainSpec, {"env": "x", "algorithm": "dqn", "buffer_size": 100, "options": {"n_step": 3}})
+    assert spec.options == {"buffer_size": 100, "n_step": 3}
+    for body, word in (
+        ({"algorithm": "dqn", "options": {"n_stp": 3}}, "n_step"),
+        ({"algorithm": "ppo", "n_step": 3}, "n_step"),
+        ({"algorithm": "dqn", "n_step": 0}, "greater than"),
+    ):
+        with pytest.raises(errors.RlaasError) as caught:
+            document.parse(TrainSpec, {"env": "x", **body})
+        assert word in f"{caught.value}"

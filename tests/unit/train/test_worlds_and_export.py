@@ -3,15 +3,13 @@
 import sys
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.envs.registration import registry as gym_registry
 
 from rlaas_ray import errors
 from rlaas_ray.policies import bundle, spaces
 from rlaas_ray.specs.train import TrainSpec
-from rlaas_ray.train import columns, export, network, presets, runner, worlds
+from rlaas_ray.train import columns, export, network, ppo, presets, runner, worlds
 
 RAN = "rlaas/RanControl-v1"
 
@@ -38,21 +36,6 @@ def test_a_shared_view_of_an_env_that_has_none_is_refused() -> None:
         worlds.of(TrainSpec(env="CartPole-v1", view="shared"))
 
 
-def test_an_action_mask_is_said_not_to_be_trained() -> None:
-    class Masked(gymnasium.Env):
-        observation_space = gymnasium.spaces.Dict(
-            {"action_mask": gymnasium.spaces.MultiBinary(2), "x": gymnasium.spaces.Box(0, 1, (1,), np.float32)}
-        )
-        action_space = gymnasium.spaces.Discrete(2)
-
-    gymnasium.register("Masked-v0", entry_point=Masked, disable_env_checker=True)
-    try:
-        with pytest.raises(errors.NotBuilt, match="action mask"):
-            worlds.of(TrainSpec(env="Masked-v0"))
-    finally:
-        gym_registry.pop("Masked-v0")
-
-
 @pytest.mark.parametrize(
     ("fields", "name"),
     [
@@ -74,14 +57,15 @@ def test_a_bundle_of_the_shared_view_drives_whole_networks_as_training_drove_the
     parameters = network.initial(shape, rng=np.random.default_rng(0), policy_gain=1.0, log_std=-1.0)
     rng = np.random.default_rng(1)
     seen = columns.moments(rng.normal(0.3, 0.5, (50, shape.inputs)))
-    given = export.contents(spec, plan=plan, worlds=made, parameters=parameters, observations=seen, created_us=1)
+    trained = ppo.trained(parameters, plan=plan, worlds=made, observations=seen)[""]
+    given = export.contents(spec, plan=plan, worlds=made, trained=trained, created_us=1)
     policy = bundle.in_memory(given)
-    trained = network.Network(parameters, shape)
+    acting = network.Network(parameters, shape)
     mean, scale = columns.scale_of(seen)
     cells, whole = made.make(envs=2, seed=5, first_index=0), made.make_flat(envs=2, seed=5)
     rows, flat = cells.reset()[0], whole.reset()[0]
     for _ in range(3):
-        outputs = trained.distribution(columns.normalise(made.encode(rows), mean=mean, scale=scale))
+        outputs = acting.distribution(columns.normalise(made.encode(rows), mean=mean, scale=scale))
         rows, _, _, _, info = cells.step(outputs[:, : shape.outputs])
         drawn = policy.decide(policy.encode(flat), rng=rng)
         flat, rewards, _, _, _ = whole.step(spaces.actions(policy.action_space, drawn.action))
