@@ -28,6 +28,8 @@ Serving = Literal["sample", "greedy"]
 _LOG_2PI = math.log(2.0 * math.pi)
 _MOST = 700.0  # exp(709) is the last finite float64
 _MASKED = np.float32(-1e30)
+LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0  # of a squashed Gaussian: RLlib clips alike
+_SATURATED = 18.0  # beyond it tanh is 1 in float64, and what was drawn could not be told from the action
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -203,6 +205,64 @@ class DiagonalGaussian:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SquashedGaussian:
+    """mean (a) | log_std (a), both of the state; proposed is tanh(u) in (-1, 1), u Gaussian; the density is that of tanh(u).
+
+    log p = log N(u) - sum log(1 - tanh(u)^2) (Haarnoja et al. 2018a, appendix C). log_std is clipped to [-5, 2]; u to [-18, 18].
+    """
+
+    entries: int
+
+    @property
+    def size(self) -> int:
+        return 2 * self.entries
+
+    @property
+    def action_size(self) -> int:
+        return self.entries
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        mean, log_std = self._split(params)
+        u = np.clip(mean + np.exp(log_std) * rng.standard_normal(mean.shape), -_SATURATED, _SATURATED)
+        log_density = np.clip(self._log_density(u, mean=mean, log_std=log_std), -_MOST, _MOST)
+        return Draw(proposed=np.tanh(u), propensity=np.exp(log_density), probabilities=None)
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        return self.draw(params, rng=rng).proposed
+
+    def mode(self, params: F32) -> F64:
+        """tanh(mean): what SAC serves greedily. The density's own peak may lie nearer to a bound."""
+        mean, _ = self._split(params)
+        return np.tanh(np.clip(mean, -_SATURATED, _SATURATED))
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        """-inf outside (-1, 1), where no draw lands."""
+        mean, log_std = self._split(params)
+        inside = (np.abs(proposed) < 1.0).all(axis=1)
+        u = np.arctanh(np.where(inside[:, None], proposed, 0.0))
+        return np.where(inside, self._log_density(u, mean=mean, log_std=log_std), -np.inf)
+
+    def probabilities(self, params: F32) -> None:
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "squashed_gaussian", "entries": self.entries}
+
+    def _split(self, params: F32) -> tuple[F64, F64]:
+        wide = params.astype(np.float64)
+        return wide[:, : self.entries], np.clip(wide[:, self.entries :], LOG_STD_LOW, LOG_STD_HIGH)
+
+    def _log_density(self, u: F64, *, mean: F64, log_std: F64) -> F64:
+        z = (u - mean) * np.exp(-log_std)
+        size = np.abs(u)
+        log_slope = 2.0 * (
+            math.log(2.0) - size - np.log1p(np.exp(-2.0 * size))
+        )  # log(1 - tanh(u)^2), without cancelling
+        terms = 0.5 * z * z + log_std + 0.5 * _LOG_2PI + log_slope
+        return np.asarray(-terms.sum(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """The parameters are the action: a deterministic policy. Its propensity is 1, that of any other action 0."""
 
@@ -320,6 +380,8 @@ def check(head: Head, *, action_space: Space) -> None:
             fits = head.n == int(action_space.n)
         case MultiCategorical(), gs.MultiDiscrete():
             fits = list(head.nvec) == action_space.nvec.ravel().tolist()
+        case SquashedGaussian(), gs.Box():
+            fits = head.entries == math.prod(action_space.shape) and action_space.is_bounded("both")
         case ((DiagonalGaussian() | UniformBox()), gs.Box()):
             fits = head.action_size == math.prod(action_space.shape)
         case Point(), _:
@@ -341,6 +403,8 @@ def from_json(body: Mapping[str, Any]) -> Head:
                 return MultiCategorical(nvec=tuple(_positive(n) for n in fields.pop("nvec")), **fields)
             case "diagonal_gaussian":
                 return DiagonalGaussian(entries=_positive(fields.pop("entries")), **fields)
+            case "squashed_gaussian":
+                return SquashedGaussian(entries=_positive(fields.pop("entries")), **fields)
             case "point":
                 return Point(entries=_positive(fields.pop("entries")), **fields)
             case "uniform_box":
