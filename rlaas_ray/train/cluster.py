@@ -30,12 +30,18 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @contextlib.contextmanager
 def connected(plan: Plan, *, address: str | None) -> Iterator[float]:
-    """Gives the CPUs that each actor may ask for."""
-    actors = plan.num_env_runners + plan.num_learners
+    """The Ray of one training; gives the CPUs that each actor may ask for."""
+    with joined(plan.num_env_runners + plan.num_learners, name=plan.env, address=address) as share:
+        yield share
+
+
+@contextlib.contextmanager
+def joined(actors: int, *, name: str, address: str | None) -> Iterator[float]:
+    """A Ray for so many actors, which need the module of `name` where that is a user's `module:Class`; gives their CPUs."""
     if ray.is_initialized():
         yield _share(actors)
     elif address is not None:
-        module = worlds.module_of(plan.env)  # a user's module goes with the job; what is installed is expected there
+        module = worlds.module_of(name)  # a user's module goes with the job; what is installed is expected there
         _init(
             address=address,
             logging_level=logging.ERROR,

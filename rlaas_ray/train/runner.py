@@ -49,6 +49,7 @@ class _Run:
     stop: threading.Event
     key: bytes
     on_progress: Callable[[Progress], None] | None
+    report_every_s: float
     started_s: float
     steps_before: int = 0
     saved: Path | None = None
@@ -69,11 +70,13 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
     ray_address: str | None = None,
     key_file: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    report_every_s: float = REPORT_EVERY_S,
 ) -> dict[str, Any]:
     """Train; gives the result: `state` is `succeeded` with bundle, version and evaluation, or `stopped` with a checkpoint.
 
     `directory` is the run's folder: checkpoints and the bundle are written below it. `checkpoint`: a folder to go on
-    from; None on a second attempt means the newest below `directory`. Raises Interrupted on Ctrl-C, after a checkpoint.
+    from; None on a second attempt means the newest below `directory`. `report_every_s`: 0 reports after every iteration.
+    Raises Interrupted on Ctrl-C, after a checkpoint.
     """
     worlds, plan = resolve(spec)
     directory.mkdir(parents=True, exist_ok=True)
@@ -88,6 +91,7 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
         stop=stop,
         key=_key(key_file or directory / KEY),
         on_progress=on_progress,
+        report_every_s=report_every_s,
         started_s=clock.monotonic_s(),
     )
     with _trainer(run, ray_address=ray_address) as trainer:
@@ -121,8 +125,8 @@ def resolve(spec: TrainSpec) -> tuple[Worlds, Plan]:
 
 @contextlib.contextmanager
 def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
-    # Slices end at checkpoints that are due after every iteration.
-    slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 else 0.0
+    # Slices end at checkpoints and reports that are due after every iteration.
+    slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 and run.report_every_s > 0 else 0.0
     with threads.one(), contextlib.ExitStack() as stack:
         actor_cpus = 1.0
         if run.plan.actors:
@@ -169,7 +173,7 @@ def _iterate(run: _Run, *, trainer: Trainer) -> None:
             _save(run, trainer=trainer)
             saved_s = run.clock.monotonic_s()
         run.stopping |= run.stop.is_set()
-        if now_s - reported_s >= REPORT_EVERY_S or run.stopping:
+        if now_s - reported_s >= run.report_every_s or run.stopping:
             reported_s = now_s
             _report(run, trainer=trainer)
     _save(run, trainer=trainer)
