@@ -6,7 +6,7 @@ rllib/module.py, rllib/learner.py, inprocess.py and tests. Never samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -69,9 +69,16 @@ def _forward(tower: torch.nn.ModuleList, inputs: torch.Tensor, *, activation: st
 
 def bind(module: torch.nn.Module, state: FlatState, *, shape: Shape, prefix: str = "") -> None:
     """Make the module's parameters and gradients views into the state's flat tensors."""
+    bind_to(module, state, places=network.parameters(shape), prefix=prefix)
+
+
+def bind_to(
+    module: torch.nn.Module, state: FlatState, *, places: Sequence[tuple[str, tuple[int, ...]]], prefix: str = ""
+) -> None:
+    """The same for a module whose parameters are named and shaped as `places`, in the order of the flat vector."""
     named = dict(module.named_parameters())
     offset = 0
-    for name, dimensions in network.parameters(shape):
+    for name, dimensions in places:
         parameter = named.pop(prefix + name)
         size = parameter.numel()
         if tuple(parameter.shape) != dimensions:

@@ -6,6 +6,7 @@ Never owns memory: whoever holds the vector may be torch, a message or a checkpo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,8 +48,13 @@ def parameters(shape: Shape) -> list[tuple[str, tuple[int, ...]]]:
 
 def views(flat: F32, shape: Shape) -> dict[str, F32]:
     """Name -> array that shares memory with `flat`."""
+    return named(flat, parameters(shape))
+
+
+def named(flat: F32, places: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, F32]:
+    """The same for any names and shapes, in the order of the flat vector."""
     found, offset = {}, 0
-    for name, dimensions in parameters(shape):
+    for name, dimensions in places:
         size = int(np.prod(dimensions))
         found[name] = flat[offset : offset + size].reshape(dimensions)
         offset += size
@@ -146,11 +152,12 @@ def initial(shape: Shape, *, rng: np.random.Generator, policy_gain: float, log_s
         elif name.endswith("weight"):
             tower, layer, _ = name.split(".")
             final = policy_gain if tower == "actor" else 1.0
-            array[:] = _orthogonal(array.shape, rng=rng) * (final if int(layer) == last else np.sqrt(2))
+            array[:] = orthogonal(array.shape, rng=rng) * (final if int(layer) == last else np.sqrt(2))
     return flat
 
 
-def _orthogonal(shape: tuple[int, ...], *, rng: np.random.Generator) -> F32:
+def orthogonal(shape: tuple[int, ...], *, rng: np.random.Generator) -> F32:
+    """A matrix with orthonormal rows, or columns where there are fewer."""
     rows, columns = shape
     tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(tall)
