@@ -51,8 +51,8 @@ class Lookup:
         return self.cells.inputs
 
     def apply(self, observations: F32) -> F32:
-        """(n, d) -> (n, k), a copy."""
-        return self.table[self.cells.of(observations)]
+        """(n, d) -> (n, k), a copy. What no observation of the space is encoded to takes the last row at most."""
+        return self.table[np.minimum(self.cells.of(observations), len(self.table) - 1)]
 
     def tensors(self) -> dict[str, Array]:
         """All arrays by the names that a bundle uses."""
@@ -71,8 +71,8 @@ class Lookup:
             return [f"lookup: table {self.table.shape}, {source.shape}, {edge.shape}, {stride.shape} comparisons"]
         if self.inputs != width or source.min() < 0 or source.max() >= width:
             return [f"lookup of {self.inputs} values after {width}"]
-        if (stride < 0).any() or (stride != np.floor(stride)).any() or stride.sum() >= len(self.table):
-            return [f"lookup: strides up to {stride.sum():g} in {len(self.table)} rows"]
+        if len(self.table) == 0 or not ((stride >= 0) & (stride == np.floor(stride))).all():
+            return [f"lookup: strides that are no whole numbers, {len(self.table)} rows"]
         return []
 
 

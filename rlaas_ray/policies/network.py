@@ -1,7 +1,7 @@
 """Network: all that lies between an encoded observation and the head's parameters, as arrays and a short program.
 
-view -> frozen normalisation -> affine layers with activations, perhaps a memory among them -> head parameters. Written by
-`train/export.py`, computed by the three engines, stored by bundle.py. Never computes anything itself.
+view -> frozen normalisation -> a table's row, or what is observed -> affine layers with activations, perhaps a memory among
+them -> head parameters. Written by `train/export.py`, computed by the three engines, stored by bundle.py. Never computes.
 
 `d` entries of one (unit's) observation, `k` head parameters.
 """
@@ -15,6 +15,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput
+from rlaas_ray.policies import lookup as lookups
 from rlaas_ray.policies import memory as memories
 from rlaas_ray.policies import view as views
 from rlaas_ray.specs.arrays import F32, Array
@@ -47,6 +48,7 @@ class Network:
 
     `parts`: how many equal blocks the head's parameters have: 2 for mean | log_std, 1 for logits. With a view, each unit's
     blocks are put together block by block: (n, units * a means | units * a log_stds). With a `memory` each row has a state.
+    A `lookup` comes before the layers, and may do without any.
     """
 
     layers: tuple[Layer, ...]
@@ -55,6 +57,7 @@ class Network:
     view: views.ViewProgram | None = None
     parts: int = 1
     memory: memories.Memory | None = None
+    lookup: lookups.Lookup | None = None
 
     def __post_init__(self) -> None:
         for fault in _faults(self):
@@ -62,7 +65,9 @@ class Network:
 
     @property
     def unit_inputs(self) -> int:
-        """Entries that the first layer takes, or the memory where no layer lies before it."""
+        """Entries that the first layer takes, or the memory or lookup where no layer lies before it."""
+        if self.lookup is not None:
+            return self.lookup.inputs
         if self.memory is not None and self.memory.after == 0:
             return self.memory.inputs
         return int(self.layers[0].weight.shape[1])
@@ -81,7 +86,15 @@ class Network:
     def outputs(self) -> int:
         """k, the head's parameters for one observation."""
         extra = 0 if self.log_std is None else len(self.log_std)
-        return self.units * (int(self.layers[-1].weight.shape[0]) + extra)
+        return self.units * (self.unit_outputs + extra)
+
+    @property
+    def unit_outputs(self) -> int:
+        """What the last part gives for one unit."""
+        if not self.layers:
+            assert self.lookup is not None
+            return int(self.lookup.table.shape[1])
+        return int(self.layers[-1].weight.shape[0])
 
     @property
     def state_size(self) -> int:
@@ -100,6 +113,8 @@ class Network:
             body["normaliser"] = {"clip": float(self.normaliser.clip)}
         if self.memory is not None:
             body["memory"] = self.memory.to_json()
+        if self.lookup is not None:
+            body["lookup"] = {"inputs": self.lookup.inputs}
         return body
 
     def tensors(self) -> dict[str, Array]:
@@ -113,6 +128,8 @@ class Network:
             out["log_std"] = self.log_std
         if self.memory is not None:
             out |= self.memory.tensors()
+        if self.lookup is not None:
+            out |= self.lookup.tensors()
         if self.view is not None:
             out["view.index"], out["view.matrix"], out["view.offset"] = (
                 self.view.index,
@@ -133,13 +150,14 @@ def from_json(body: Mapping[str, Any], *, tensors: Mapping[str, Array]) -> Netwo
             )
             for i, layer in enumerate(body["layers"])
         )
-        normaliser, memory = body.get("normaliser"), body.get("memory")
+        normaliser, memory, lookup = (body.get(name) for name in ("normaliser", "memory", "lookup"))
         return Network(
             layers=layers,
             parts=int(body["parts"]),
             log_std=_f32(tensors["log_std"]) if body["log_std"] else None,
             view=_view(tensors) if body["view"] else None,
             memory=None if memory is None else memories.from_json(memory, tensors=tensors),
+            lookup=None if lookup is None else lookups.from_tensors(tensors, inputs=int(lookup["inputs"])),
             normaliser=None
             if normaliser is None
             else Normaliser(
@@ -177,9 +195,11 @@ def _activation(name: Any) -> Activation:
 
 
 def _faults(network: Network) -> list[str]:
-    faults = [] if network.layers else ["no layers"]
+    faults = [] if network.layers or network.lookup is not None else ["no layers"]
     memory = network.memory
-    if memory is not None:
+    if memory is not None and network.lookup is not None:
+        faults.append("a lookup and a memory")
+    elif memory is not None:
         faults += memory.faults()
         if not 0 <= memory.after < len(network.layers):
             faults.append(f"memory after {memory.after} of {len(network.layers)} layers")
@@ -194,6 +214,9 @@ def _unchained(network: Network) -> list[str]:
         mean, std = network.normaliser.mean, network.normaliser.std
         if mean.shape != (width,) or std.shape != (width,) or not (std > 0).all() or not network.normaliser.clip > 0:
             faults.append(f"normaliser {mean.shape}, {std.shape}, clip {network.normaliser.clip} for {width} inputs")
+    if network.lookup is not None:
+        faults += network.lookup.faults(width=width)
+        width = network.lookup.table.shape[-1]
     for i, layer in enumerate(network.layers):
         if network.memory is not None and network.memory.after == i:
             if network.memory.inputs != width:

@@ -36,7 +36,8 @@ def build(network: Network) -> bytes:
     if network.view is not None:
         x = graph.view(network.view)
     if network.memory is None:
-        x = graph.through(graph.normalised(x, network=network), network=network, start=0, stop=len(network.layers))
+        x = graph.found(graph.normalised(x, network=network), network=network)
+        x = graph.through(x, network=network, start=0, stop=len(network.layers))
     else:
         x = graph.remembering(x, network=network, memory=network.memory)
         x = graph.through(x, network=network, start=network.memory.after, stop=len(network.layers))
@@ -99,6 +100,21 @@ class _Graph:
         for i in range(start, stop):
             x = self.layer(i, network.layers[i], x=x)
         return x
+
+    def found(self, x: str, *, network: Network) -> str:
+        """The row of the table, where there is one."""
+        if network.lookup is None:
+            return x
+        tensors = network.lookup.tensors()
+        source, edge, table = (
+            self.constant(name, tensors[name]) for name in ("lookup.source", "lookup.edge", "lookup.table")
+        )
+        stride = self.constant("lookup.stride", tensors["lookup.stride"][:, None])
+        passed = self.node("GreaterOrEqual", self.node("Gather", x, source, axis=1), edge)
+        cell = self.node("MatMul", self.node("Cast", passed, to=TensorProto.FLOAT), stride)
+        cell = self.node("Cast", self.node("Squeeze", cell, self.sizes(1)), to=TensorProto.INT64)
+        last = self.constant("lookup.last", np.int64(len(network.lookup.table) - 1))
+        return self.node("Gather", table, self.node("Min", cell, last), axis=0)
 
     def normalised(self, x: str, *, network: Network) -> str:
         if network.normaliser is None:
@@ -209,7 +225,7 @@ class _Graph:
 
     def blocks(self, x: str, *, network: Network) -> list[str]:
         """Rows of units -> rows of observations: one block for each part of the head's parameters."""
-        width = int(network.layers[-1].weight.shape[0])
+        width = network.unit_outputs
         if network.log_std is not None:
             mean = self._rows(x, network=network, width=width)
             log_std = self.constant("log_std", np.tile(network.log_std, network.units)[None, :])

@@ -1,12 +1,14 @@
 """One suite for the engines: whatever computes a network, the same numbers come out, alone and in batches."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
+from gymnasium import spaces as gs
 
 from rlaas_ray.errors import InvalidInput, NotFound, Refused, Tampered
-from rlaas_ray.policies import certificate, heads, onnx_graph
+from rlaas_ray.policies import certificate, heads, lookup, onnx_graph, spaces
 from rlaas_ray.policies import view as views
 from rlaas_ray.policies.engines import choice
 from rlaas_ray.policies.network import ACTIVATIONS, Layer, Network, Normaliser, from_json
@@ -128,6 +130,57 @@ def test_units_are_put_together_as_means_then_log_stds(engine_name):
     network = a_network(view=True, log_std=True)
     given = make(engine_name, network).distribution(observations(2))
     np.testing.assert_array_equal(given[:, UNITS * 4 :], np.tile([-1.5, -1.0, -0.5, 0.0], (2, UNITS)))
+
+
+LOOKED_UP = gs.Dict({"a": gs.Discrete(3), "b": gs.Box(-1, 1, (2,), np.float32), "c": gs.MultiBinary(2)})
+
+
+def a_lookup(*, layers: int = 0) -> Network:
+    rng = np.random.default_rng(7)
+    bins = [lookup.Bins(count=4, low=-1, high=1), lookup.Bins(count=3, low=-0.5, high=0.5)]
+    cells, count = lookup.cells_of(LOOKED_UP, bins=bins)
+    table = rng.normal(size=(count, 4)).astype(np.float32)
+    return Network(
+        layers=(layer(rng, 4, 8, "tanh"), layer(rng, 8, 2, "linear"))[:layers],
+        lookup=lookup.Lookup(cells=cells, table=table),
+    )
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_every_engine_finds_the_same_row_of_a_table_also_at_an_edge(layers):
+    network = a_lookup(layers=layers)
+    LOOKED_UP.seed(0)
+    x = spaces.encode(LOOKED_UP, [LOOKED_UP.sample() for _ in range(300)])
+    x[:40, 3:5] = np.repeat(np.linspace(-1, 1, 9, dtype=np.float32)[:8], 10).reshape(40, 2)
+    assert len(np.unique(network.lookup.cells.of(x))) > 80
+    given = {name: make(name, network).distribution(x) for name in choice.NAMES}
+    expected = network.lookup.table[network.lookup.cells.of(x)]
+    for output in given.values():
+        if layers:
+            np.testing.assert_allclose(output, given["numpy"], atol=1e-6)
+        else:
+            np.testing.assert_array_equal(output, expected)
+    again = from_json(network.to_json(), tensors=network.tensors())
+    np.testing.assert_array_equal(make("numpy", again).distribution(x), given["numpy"])
+    strange = np.full_like(x[:1], 9.0)  # nothing is encoded so; no engine may fail, or read elsewhere
+    assert all(np.isfinite(make(name, network).distribution(strange)).all() for name in choice.NAMES)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stride": np.full(9, 0.5, np.float32)},
+        {"stride": np.full(9, -1.0, np.float32)},
+        {"source": np.full(9, 7, np.int64)},
+        {"edge": np.zeros(3, np.float32)},
+    ],
+)
+def test_a_lookup_that_points_outside_is_refused(change):
+    whole = a_lookup().lookup
+    assert len(whole.cells.source) == 9
+    cells = dataclasses.replace(whole.cells, **change)
+    with pytest.raises(InvalidInput, match="not a network"):
+        Network(layers=(), lookup=lookup.Lookup(cells=cells, table=whole.table))
 
 
 def test_a_network_survives_its_program_and_tensors():

@@ -30,6 +30,7 @@ class NumpyEngine:
         self._normaliser = network.normaliser
         self._log_std = None if network.log_std is None else np.tile(network.log_std, network.units)
         self._parts = network.parts
+        self._lookup = network.lookup
         self._state_size = network.state_size
         self._after = 0 if network.memory is None else network.memory.after
         self._cell: numpy_memory.Cell | None = None
@@ -43,7 +44,10 @@ class NumpyEngine:
         """(n, d) -> (n, k), float32; with a memory, at the start of an episode."""
         if self._state_size:
             return self.step(observations, np.zeros((len(observations), self._state_size), dtype=np.float32))[0]
-        return self._assembled(self._through(self._normalised(self._seen(observations)), self._layers), observations)
+        x = self._normalised(self._seen(observations))
+        if self._lookup is not None:
+            x = self._lookup.apply(x)
+        return self._assembled(self._through(x, self._layers), observations)
 
     def step(self, observations: F32, states: F32) -> tuple[F32, F32]:
         """(n, d) and (n, s) -> (n, k) and (n, s), float32."""

@@ -37,7 +37,8 @@ class TorchEngine:
         self._view = None if view is None else [torch.tensor(x) for x in (view.index, view.matrix, view.offset)]
         self._normaliser = None if normaliser is None else (torch.tensor(normaliser.mean), torch.tensor(normaliser.std))
 
-        memory = network.memory
+        memory, lookup = network.memory, network.lookup
+        self._lookup = None if lookup is None else [torch.tensor(a) for a in lookup.tensors().values()]
         self._memory = None if memory is None else {name: torch.tensor(a) for name, a in memory.arrays.items()}
 
     def distribution(self, observations: F32) -> F32:
@@ -65,7 +66,7 @@ class TorchEngine:
             x = torch.cat([x, x @ matrix + offset], dim=1)[:, index].flatten(0, 1)
         memory = self._network.memory
         if memory is None:
-            x = self._through(self._normalised(x))
+            x = self._through(self._found(self._normalised(x)))
         else:
             x, held = self._remembering(x, held.reshape(len(x), -1), memory=memory)
             x = self._through(x, start=memory.after)
@@ -92,6 +93,12 @@ class TorchEngine:
         h, c = held.chunk(2, dim=1)
         h, c = torch.lstm_cell(x, (h, c), *weights)
         return h, torch.cat([h, c], dim=1)
+
+    def _found(self, x: torch.Tensor) -> torch.Tensor:
+        if self._lookup is None:
+            return x
+        source, edge, stride, table = self._lookup
+        return table[(x[:, source] >= edge).float().matmul(stride).long().clamp(max=len(table) - 1)]
 
     def _normalised(self, x: torch.Tensor) -> torch.Tensor:
         if self._normaliser is None or self._network.normaliser is None:
