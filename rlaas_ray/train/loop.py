@@ -39,6 +39,7 @@ class Loop:
         self._learn = learn
         self._failed_in_a_row = 0
         self._cpu_before = time.process_time()
+        self._sample_s = self._learn_s = 0.0
 
     def run(self, *, slice_s: float) -> None:
         """At least one iteration; more until the slice is over, the budget is used, or a runner needs looking after."""
@@ -49,7 +50,9 @@ class Loop:
 
     def once(self) -> bool:
         """One iteration; False when some runner gave nothing."""
+        started = time.monotonic()
         fragments = self._collect(self.request())
+        collected = time.monotonic()
         self.judge(fragments)
         good = [fragment for fragment in fragments if fragment.columns is not None]
         first = self.ledger.observations.count == 0
@@ -59,10 +62,16 @@ class Loop:
                 ledger=self.ledger, used=ledgers.fraction(self.ledger, plan=self.plan), unnormalised=first
             )
             self.parameters, stats = self._learn(good, situation)
-            self.stats = stats or self.stats
+            self.stats = {**(stats or self.stats), "sample_share": self._share(started, collected)}
         self.ledger.iteration += 1
         self.count_cpu()
         return len(good) == max(1, self.plan.num_env_runners)
+
+    def _share(self, started: float, collected: float) -> float:
+        """How much of an iteration's time is sampling, over the last hundred or so; which of the two to speed up."""
+        self._sample_s = 0.99 * self._sample_s + collected - started
+        self._learn_s = 0.99 * self._learn_s + time.monotonic() - collected
+        return self._sample_s / max(1e-9, self._sample_s + self._learn_s)
 
     def request(self) -> Request:
         """What the next fragments are made of."""

@@ -28,6 +28,8 @@ from rlaas_ray.train.sampler import Sampler
 from rlaas_ray.train.seam import Build, Collector, Family, Learning, Parts, Situation, State, Trained, Trainer
 from rlaas_ray.train.worlds import Worlds
 
+DEAD_ROWS, DEAD_RANGE = 256, 1e-6
+
 
 class PpoLearning(Learning):
     """Parameters, Adam and the analytic engine."""
@@ -35,7 +37,8 @@ class PpoLearning(Learning):
     def __init__(self, plan: PpoPlan, worlds: Worlds) -> None:
         self._plan = plan
         self._worlds = worlds
-        shape, head, loss = presets.shape_of(plan, worlds), heads.head_of(worlds.action_space), presets.loss_of(plan)
+        head, loss = heads.head_of(worlds.action_space), presets.loss_of(plan)
+        self._shape = shape = presets.shape_of(plan, worlds)
         self._state = analytic.fresh_state(initial(plan, shape=shape))
         autograd.certify(self._state, shape=shape, head=head, loss=loss, rng=np.random.default_rng(plan.seed))
         self._engine = analytic.Analytic(self._state, shape=shape, head=head, loss=loss)
@@ -55,7 +58,8 @@ class PpoLearning(Learning):
         rng = np.random.default_rng(np.random.SeedSequence([self._plan.seed, self._updates]))
         stats = self._engine.update(batch, schedule=schedule, rng=rng)
         self._updates += 1
-        return {**stats, "learning_rate": schedule.learning_rate}
+        dead = dead_units(network.Network(self.parameters(), self._shape), batch.observations[:DEAD_ROWS])
+        return {**stats, "learning_rate": schedule.learning_rate, "dead_units": dead}
 
     def state(self) -> State:
         """A copy of everything."""
@@ -91,6 +95,16 @@ def prepare(fragments: Sequence[Fragment], *, plan: PpoPlan, situation: Situatio
         share=plan.share,
         learning_rate=plans.linear(plan.learning_rate, plan.learning_rate_final, used=situation.used),
     )
+
+
+def dead_units(policy: network.Network, observations: F32) -> float:
+    """Share of the policy's hidden units that give the same for all of these observations."""
+    kept: list[tuple[F32, F32]] = []
+    policy.distribution(observations, kept=kept)
+    hidden = [inputs for inputs, _ in kept[1:]]
+    if not hidden:
+        return 0.0
+    return float(np.mean(np.concatenate([np.ptp(outputs, axis=0) < DEAD_RANGE for outputs in hidden])))
 
 
 def to_state(weights: Weights) -> State:

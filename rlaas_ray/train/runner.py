@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import checkpoint as checkpoints
 from rlaas_ray.train import export, families, ledger, threads
 from rlaas_ray.train.checkpoint import Checkpoint
+from rlaas_ray.train.doctor import Doctor
 from rlaas_ray.train.plans import Plan
 from rlaas_ray.train.seam import Build, Trained, Trainer
 from rlaas_ray.train.worlds import Worlds
@@ -55,6 +56,7 @@ class _Run:
     saved: Path | None = None
     saved_iteration: int = -1
     stopping: bool = False
+    doctor: Doctor = field(default_factory=Doctor)
 
 
 def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
@@ -183,22 +185,21 @@ def _iterate(run: _Run, *, trainer: Trainer) -> None:
 def _report(run: _Run, *, trainer: Trainer) -> None:
     done = trainer.ledger
     progress = _progress(run, trainer=trainer)
-    run.reporter.metrics(
-        [
-            {
-                "step": done.steps,
-                "time_us": run.clock.now_us(),
-                "episodes": done.episodes,
-                "iteration": done.iteration,
-                "episode_return_mean": done.episode_return_mean,
-                "episode_length_mean": done.episode_length_mean,
-                "steps_per_s": progress.steps_per_s,
-                "cpu_s": done.cpu_s,
-                "env_failures": done.failures,
-                **trainer.stats,
-            }
-        ]
-    )
+    row: dict[str, float | int | None] = {
+        "step": done.steps,
+        "time_us": run.clock.now_us(),
+        "episodes": done.episodes,
+        "iteration": done.iteration,
+        "episode_return_mean": done.episode_return_mean,
+        "episode_length_mean": done.episode_length_mean,
+        "steps_per_s": progress.steps_per_s,
+        "cpu_s": done.cpu_s,
+        "env_failures": done.failures,
+        **trainer.stats,
+    }
+    run.reporter.metrics([row])
+    for finding in run.doctor.look(row):
+        run.reporter.event("doctor", finding.to_json())
     run.stopping |= run.reporter.beat(progress) == "stopping"
     if run.on_progress is not None:
         run.on_progress(progress)
@@ -298,6 +299,7 @@ def _result(run: _Run, *, trainer: Trainer, state: str) -> dict[str, Any]:
         "cpu_s": done.cpu_s,
         "wall_s": run.clock.monotonic_s() - run.started_s,
         "env_failures": done.failures,
+        "findings": [finding.to_json() for finding in run.doctor.findings],
         "checkpoint_uri": None if run.saved is None else str(run.saved),
     }
 

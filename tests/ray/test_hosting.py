@@ -43,7 +43,10 @@ def test_one_runner_gives_the_parameters_of_one_process(tmp_path: Path) -> None:
         assert hosted.ledger.steps == alone.ledger.steps > 0
         for name, array in alone.state().items():
             np.testing.assert_array_equal(hosted.state()[name], array)
-        assert hosted.stats == alone.stats
+        timed = {"sample_share"}
+        assert {k: v for k, v in hosted.stats.items() if k not in timed} == {
+            k: v for k, v in alone.stats.items() if k not in timed
+        }
         assert hosted.policies().keys() == {""}
     finally:
         hosted.stop()

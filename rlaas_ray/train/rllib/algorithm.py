@@ -16,7 +16,7 @@ from ray.tune.registry import register_env
 
 from rlaas_ray.specs.arrays import F32
 from rlaas_ray.train import ledger as ledgers
-from rlaas_ray.train import ppo
+from rlaas_ray.train import network, ppo
 from rlaas_ray.train.analytic import Weights
 from rlaas_ray.train.fragments import Fragment, Request
 from rlaas_ray.train.ledger import Ledger
@@ -117,7 +117,9 @@ class ColumnarPPO(PPO):
         self.learner_group.update(batch=learners.to_batch(batch), schedule=schedule)
         parameters, stats, cpu_s = self._on_first_learner(learners.ColumnarLearner.after_update)
         self.loop.ledger.cpu_s += cpu_s * self.config.num_learners
-        return parameters, {**stats, "learning_rate": schedule.learning_rate}
+        policy = network.Network(parameters, self.config.shape)
+        dead = ppo.dead_units(policy, batch.observations[: ppo.DEAD_ROWS])
+        return parameters, {**stats, "learning_rate": schedule.learning_rate, "dead_units": dead}
 
     def _on_first_learner(self, call: Any) -> Any:
         """The first learner's answer: after an update all are equal."""
