@@ -175,8 +175,12 @@ def _relative(a: F32, b: F32) -> float:
 
 def _argmax(a: F32, b: F32, *, head: heads.Head) -> tuple[int, int]:
     """Blocks of logits with the same best index, of those whose best two are more than the gap apart."""
-    if isinstance(head, heads.Categorical):
-        sizes: tuple[int, ...] = (head.n,)
+    sizes: tuple[int, ...]
+    gap = _GAP
+    if isinstance(head, heads.QValues):  # values have units of reward: what is close depends on how large they are
+        sizes, gap = (head.n,), _GAP * max(1.0, float(np.abs(a).max(initial=0.0)))
+    elif isinstance(head, heads.Categorical):
+        sizes = (head.n,)
     elif isinstance(head, heads.MultiCategorical):
         sizes = head.nvec
     else:
@@ -185,7 +189,7 @@ def _argmax(a: F32, b: F32, *, head: heads.Head) -> tuple[int, int]:
     for x, y in zip(*(np.split(part, np.cumsum(sizes)[:-1], axis=1) for part in (a, b)), strict=True):
         if x.shape[1] < 2:
             continue
-        clear = _gap(x.astype(np.float64)) > _GAP
+        clear = _gap(x.astype(np.float64)) > gap
         same: I64 = np.argmax(x, axis=1) - np.argmax(y, axis=1)
         compared += int(clear.sum())
         agreed += int((clear & (same == 0)).sum())

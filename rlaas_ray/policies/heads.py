@@ -223,9 +223,11 @@ class SquashedGaussian:
 
     def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
         mean, log_std = self._split(params)
-        u = np.clip(mean + np.exp(log_std) * rng.standard_normal(mean.shape), -_SATURATED, _SATURATED)
-        log_density = np.clip(self._log_density(u, mean=mean, log_std=log_std), -_MOST, _MOST)
-        return Draw(proposed=np.tanh(u), propensity=np.exp(log_density), probabilities=None)
+        u = mean + np.exp(log_std) * rng.standard_normal(mean.shape)
+        proposed = np.tanh(np.clip(u, -_SATURATED, _SATURATED))
+        # Of the action as it is written down: near a bound rounding has moved it, and whoever recomputes must find the same.
+        log_density = np.clip(self.log_prob(params, proposed), -_MOST, _MOST)
+        return Draw(proposed=proposed, propensity=np.exp(log_density), probabilities=None)
 
     def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
         return self.draw(params, rng=rng).proposed
@@ -260,6 +262,47 @@ class SquashedGaussian:
         )  # log(1 - tanh(u)^2), without cancelling
         terms = 0.5 * z * z + log_std + 0.5 * _LOG_2PI + log_slope
         return np.asarray(-terms.sum(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QValues:
+    """`n` action values, one index: the best allowed one, but with probability `epsilon` any allowed one, uniformly."""
+
+    n: int
+    epsilon: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return self.n
+
+    @property
+    def action_size(self) -> int:
+        return 1
+
+    def draw(self, params: F32, *, rng: np.random.Generator) -> Draw:
+        p = self.probabilities(params)
+        index = _inverse_cdf(p, u=rng.random(len(p)))
+        return Draw(proposed=index[:, None].astype(np.float64), propensity=_at(p, index), probabilities=p)
+
+    def sample(self, params: F32, *, rng: np.random.Generator) -> F64:
+        return self.draw(params, rng=rng).proposed
+
+    def mode(self, params: F32) -> F64:
+        return np.asarray(params.argmax(axis=1)[:, None], dtype=np.float64)
+
+    def log_prob(self, params: F32, proposed: F64) -> F64:
+        with np.errstate(divide="ignore"):
+            return np.log(_at(self.probabilities(params), proposed[:, 0].astype(np.int64)))
+
+    def probabilities(self, params: F32) -> F64:
+        """Epsilon / m for each of the m allowed actions, 1 - epsilon more for the best; 0 for those that `masked` forbade."""
+        allowed = params > _MASKED / 2
+        p = np.where(allowed, self.epsilon / np.maximum(allowed.sum(axis=1, keepdims=True), 1), 0.0)
+        p[np.arange(len(p)), params.argmax(axis=1)] += 1.0 - self.epsilon
+        return p
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "q_values", "n": self.n, "epsilon": self.epsilon}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,7 +419,7 @@ def for_action_space(space: Space) -> Head:
 def check(head: Head, *, action_space: Space) -> None:
     """Every action that the head can propose is one of the space (after its decoder). Raises InvalidInput."""
     match head, action_space:
-        case Categorical(), gs.Discrete():
+        case ((Categorical() | QValues()), gs.Discrete()):
             fits = head.n == int(action_space.n)
         case MultiCategorical(), gs.MultiDiscrete():
             fits = list(head.nvec) == action_space.nvec.ravel().tolist()
@@ -405,6 +448,8 @@ def from_json(body: Mapping[str, Any]) -> Head:
                 return DiagonalGaussian(entries=_positive(fields.pop("entries")), **fields)
             case "squashed_gaussian":
                 return SquashedGaussian(entries=_positive(fields.pop("entries")), **fields)
+            case "q_values":
+                return QValues(n=_positive(fields.pop("n")), epsilon=_share(fields.pop("epsilon")), **fields)
             case "point":
                 return Point(entries=_positive(fields.pop("entries")), **fields)
             case "uniform_box":
@@ -423,6 +468,13 @@ def _positive(value: Any) -> int:
         msg = f"{value!r} is not a size"
         raise ValueError(msg)
     return value
+
+
+def _share(value: Any) -> float:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        msg = f"{value!r} is not between 0 and 1"
+        raise ValueError(msg)
+    return float(value)
 
 
 def _softmax(logits: F32) -> F64:
@@ -454,7 +506,7 @@ def _at(p: F64, index: I64) -> F64:
 
 
 def _one_hot(head: Head, mode: F64) -> F64 | None:
-    if isinstance(head, Categorical):
+    if isinstance(head, Categorical | QValues):
         sizes: tuple[int, ...] = (head.n,)
     elif isinstance(head, MultiCategorical):
         sizes = head.nvec
