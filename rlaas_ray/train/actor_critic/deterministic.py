@@ -104,12 +104,12 @@ class Deterministic:
         self.actor.parts[0].backward(by_action, tape=self._actor_tape, into=self.actor.gradients[0])
 
     def _act(self, actor: Perceptron, observations: F32) -> F32:
-        """tanh of the actor's outputs (n, a); the tape keeps what a backward pass needs."""
+        """Tanh of the actor's outputs (n, a); the tape keeps what a backward pass needs."""
         self._actor_tape.inputs[:] = observations
         return np.tanh(actor.forward(self._actor_tape))
 
     def _target(self, batch: Batch, *, noise: F32) -> F32:
-        """r + discount * min Q'(s', clip(mu'(s') + noise, -1, 1)), (n,)."""
+        """R + discount * min Q'(s', clip(mu'(s') + noise, -1, 1)), (n,)."""
         wide = self.settings.observations
         actions = self._act(self.actor_target.parts[0], batch.next_observations)
         actions += noise

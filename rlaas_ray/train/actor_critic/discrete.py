@@ -1,6 +1,7 @@
 """SAC for discrete actions in NumPy (Christodoulou 2019): expectations over all actions instead of draws; masks.
 
-Driven by learning.py; held against autograd before the first update (oracle.py). Forbidden actions have probability 0 and no gradient.
+Driven by learning.py; held against autograd before the first update (oracle.py). Forbidden actions have probability 0 and get
+no gradient.
 """
 
 from __future__ import annotations
@@ -46,7 +47,12 @@ class Discrete(Soft):
         self.actor.parts[0].backward(by_logits, tape=tape, into=self.actor.gradients[0])
         entropy = -np.einsum("nm,nm->n", here, logs[:rows])
         self.temperature.gradient_from(float(entropy.mean()), target=self._entropy_target(batch))
-        self._last = (float(mean.mean()), errors, float(entropy.mean()), float(np.einsum("nm,nm->", here, values)) / rows)
+        self._last = (
+            float(mean.mean()),
+            errors,
+            float(entropy.mean()),
+            float(np.einsum("nm,nm->", here, values)) / rows,
+        )
         return np.abs(errors).mean(axis=0)
 
     def _entropy_target(self, batch: Batch) -> float:
@@ -57,7 +63,7 @@ class Discrete(Soft):
         return ENTROPY_SHARE * float(np.log(batch.masks.sum(axis=1)).mean())
 
     def _target(self, batch: Batch, *, mass: F32, logs: F32) -> F32:
-        """r + discount * sum_a p(a | s') (min Q'(s', a) - alpha log p(a | s')), (n,)."""
+        """R + discount * sum_a p(a | s') (min Q'(s', a) - alpha log p(a | s')), (n,)."""
         tape = self._target_tape
         tape.inputs[:] = batch.next_observations
         least = self.targets.parts[0].forward(tape).copy()
@@ -110,7 +116,7 @@ class Discrete(Soft):
 
 
 def distribution(logits: F32, *, masks: Bool | None) -> tuple[F32, F32]:
-    """Probabilities and their logarithms (n, m). Of a forbidden action they are 0 and a great negative number: their product is 0."""
+    """Probabilities and their logarithms (n, m). Of a forbidden one they are 0 and far below 0: the product is 0."""
     shifted = heads.masked(logits, masks)
     shifted = shifted - shifted.max(axis=1, keepdims=True)
     mass = np.exp(shifted)

@@ -70,7 +70,13 @@ class Net:
         """The inverse, in place. Raises InvalidInput."""
         found = {part: state.get(f"{name}.{part}") for part in ("parameters", "first", "second", "steps")}
         parameters, first, second, steps = found.values()
-        if parameters is None or first is None or second is None or steps is None or parameters.shape != self.flat.shape:
+        if (
+            parameters is None
+            or first is None
+            or second is None
+            or steps is None
+            or parameters.shape != self.flat.shape
+        ):
             raise other_network(name, given=parameters, expected=self.flat)
         self.state.set_weights(
             analytic.Weights(
@@ -93,7 +99,7 @@ class Target:
         self.parts = cut(self.flat, net.shape)
 
     def follow(self, share: float) -> None:
-        """target += share * (net - target) (Lillicrap et al. 2016)."""
+        """Target += share * (net - target) (Lillicrap et al. 2016)."""
         self._tensor.lerp_(self._net.state.parameters, share)
 
     def load(self, name: str, state: Mapping[str, Array]) -> None:

@@ -85,7 +85,9 @@ def of_continuous(engine: Continuous, batch: Batch, *, noise: F32, dtype: torch.
     wanted = engine.temperature.target
     assert wanted is not None
     alpha_loss = -(log_alpha * (log_probability.detach() + wanted)).mean()
-    return _gradients(critic_loss, actor_loss, alpha_loss, leaves=(critics, actor, log_alpha))
+    return _gradients(
+        critic_loss=critic_loss, actor_loss=actor_loss, alpha_loss=alpha_loss, leaves=(critics, actor, log_alpha)
+    )
 
 
 def of_discrete(engine: Discrete, batch: Batch, *, dtype: torch.dtype = torch.float64) -> Gradients:
@@ -108,10 +110,14 @@ def of_discrete(engine: Discrete, batch: Batch, *, dtype: torch.dtype = torch.fl
     wanted = engine.temperature.target if engine.temperature.target is not None else ENTROPY_SHARE * greatest
     negative_entropy = (logs.exp() * logs).sum(dim=1).detach()
     alpha_loss = -(log_alpha * (negative_entropy + wanted)).mean()
-    return _gradients(critic_loss, actor_loss, alpha_loss, leaves=(critics, actor, log_alpha))
+    return _gradients(
+        critic_loss=critic_loss, actor_loss=actor_loss, alpha_loss=alpha_loss, leaves=(critics, actor, log_alpha)
+    )
 
 
-def of_deterministic(engine: Deterministic, batch: Batch, *, noise: F32, dtype: torch.dtype = torch.float64) -> Gradients:
+def of_deterministic(
+    engine: Deterministic, batch: Batch, *, noise: F32, dtype: torch.dtype = torch.float64
+) -> Gradients:
     """Of TD3's two losses (Fujimoto et al. 2018), both at the same parameters."""
     actor, critics = (_tensor(net.flat, dtype).requires_grad_() for net in (engine.actor, engine.critics))
     actor_target, targets = (_tensor(target.flat, dtype) for target in (engine.actor_target, engine.critic_targets))
@@ -127,7 +133,9 @@ def of_deterministic(engine: Deterministic, batch: Batch, *, noise: F32, dtype: 
     actions = torch.tanh(forward(actor, here, shape=engine.actor.shape))
     actor_loss = -_values(critics.detach(), torch.cat([here, actions], dim=1), shape=shape)[:, 0].mean()
     nothing = torch.zeros((), dtype=dtype, requires_grad=True)
-    return _gradients(critic_loss, actor_loss, nothing * 0, leaves=(critics, actor, nothing))
+    return _gradients(
+        critic_loss=critic_loss, actor_loss=actor_loss, alpha_loss=nothing * 0, leaves=(critics, actor, nothing)
+    )
 
 
 def certify(engine: Engine, *, rng: np.random.Generator, masked: bool = False) -> float:
@@ -145,7 +153,9 @@ def certify(engine: Engine, *, rng: np.random.Generator, masked: bool = False) -
             wanted = of_deterministic(engine, batch, noise=noise)
             engine.critic_gradient(batch, noise=noise)
             engine.actor_gradient(batch)
-    difference = max(_difference(engine.critics.gradient, wanted.critics), _difference(engine.actor.gradient, wanted.actor))
+    difference = max(
+        _difference(engine.critics.gradient, wanted.critics), _difference(engine.actor.gradient, wanted.actor)
+    )
     if not difference <= CERTIFIED_DIFFERENCE:
         raise EngineFailed(
             "analytic gradients differ from autograd", given=difference, expected=f"at most {CERTIFIED_DIFFERENCE}"
@@ -208,10 +218,10 @@ def _logs(logits: torch.Tensor, masks: Bool | None) -> torch.Tensor:
 
 
 def _gradients(
+    *,
     critic_loss: torch.Tensor,
     actor_loss: torch.Tensor,
     alpha_loss: torch.Tensor,
-    *,
     leaves: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> Gradients:
     critics, actor, log_alpha = torch.autograd.grad(critic_loss + actor_loss + alpha_loss, leaves)

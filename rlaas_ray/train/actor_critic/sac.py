@@ -132,7 +132,7 @@ class Continuous(Soft):
         return np.abs(errors).mean(axis=0)
 
     def _target(self, batch: Batch, *, drawn: squashed.Drawn) -> F32:
-        """r + discount * (min Q'(s', a') - alpha log p(a' | s')), (n,)."""
+        """R + discount * (min Q'(s', a') - alpha log p(a' | s')), (n,)."""
         rows, wide = len(batch), self.settings.observations
         tape = self._target_tape
         tape.inputs[:, :wide] = batch.next_observations
@@ -165,7 +165,7 @@ class Continuous(Soft):
         return values, errors
 
     def _actor_gradient(self, drawn: squashed.Drawn, *, values: F32) -> None:
-        """Of mean(alpha log p - min Q); only the lesser critic of each row is gone through, and no critic's parameters get anything."""
+        """Of mean(alpha log p - min Q), through the lesser critic of each row alone; no critic's parameters get anything."""
         rows, wide = values.shape[1], self.settings.observations
         lesser = values.argmin(axis=0)
         by_action = np.empty_like(drawn.actions)
@@ -175,9 +175,7 @@ class Continuous(Soft):
             by_action[chosen] = critic.by_inputs(
                 by_value, tape=self._critic_tapes[index], rows=chosen + rows, first=wide
             )
-        by_output = squashed.backward(
-            drawn, by_action=by_action, by_log_probability=self.temperature.alpha / rows
-        )
+        by_output = squashed.backward(drawn, by_action=by_action, by_log_probability=self.temperature.alpha / rows)
         self.actor.parts[0].backward(by_output, tape=self._actor_tape, into=self.actor.gradients[0])
 
     def stats(self) -> dict[str, float]:

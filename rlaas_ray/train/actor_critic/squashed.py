@@ -1,7 +1,7 @@
 """The tanh-squashed Gaussian while training: reparameterised draws, log-densities and their gradient, float32.
 
-Called by sac.py and by the collector's policy. policies/heads.py is the same distribution for serving, in float64, and a test holds the
-two together. Never chooses a random number: noise is handed in.
+Called by sac.py and explorers.py. policies/heads.py is the same distribution for serving, in float64, and a test holds the two
+together. Never chooses a random number: noise is handed in.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Drawn:
 
 
 def draw(parameters: F32, noise: F32) -> Drawn:
-    """mean | log_std (n, 2a) and standard normal noise (n, a) (Haarnoja et al. 2018a, appendix C).
+    """Mean | log_std (n, 2a) and standard normal noise (n, a) (Haarnoja et al. 2018a, appendix C).
 
     log(1 - tanh(u)^2) = 2 (log 2 - |u| - log(1 + exp(-2 |u|))), which neither overflows nor cancels.
     """
@@ -52,7 +52,7 @@ def draw(parameters: F32, noise: F32) -> Drawn:
 
 
 def backward(drawn: Drawn, *, by_action: F32, by_log_probability: float) -> F32:
-    """Gradient by mean | log_std (n, 2a) of a loss with gradient `by_action` (n, a) and the same one by each row's log-density."""
+    """Gradient by mean | log_std (n, 2a) of a loss whose gradient is `by_action` (n, a), and one number for all log-densities."""
     weight = np.float32(by_log_probability)
     actions = drawn.actions
     by_mean = by_action * (np.float32(1) - actions * actions)

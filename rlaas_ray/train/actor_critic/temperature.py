@@ -32,7 +32,7 @@ class Temperature:
         return math.exp(self.log_alpha)
 
     def gradient_from(self, entropy: float, *, target: float | None = None) -> None:
-        """d loss / d log(alpha) at this batch's entropy."""
+        """D loss / d log(alpha) at this batch's entropy."""
         wanted = self.target if target is None else target
         assert wanted is not None
         self.gradient = entropy - wanted
