@@ -17,6 +17,12 @@ from rlaas_ray.train.seam import Family
 # name -> module of rlaas_ray.train that holds FAMILY
 _MODULES: Mapping[str, str] = {
     "ppo": "ppo",
+    "q_learning": "tabular.q_learning",
+    "dqn": "dqn.family",
+    "bc": "offline.family",
+    "marwil": "offline.family",
+    "cql": "offline.family",
+    "iql": "offline.family",
 }
 
 
@@ -27,6 +33,8 @@ def of(spec: TrainSpec) -> Family[Any]:
             "fast: off (RLlib's own env runners and connectors)",
             cure="Use `fast: auto` or `on`: PPO on RLlib with columnar env runners.",
         )
+    if spec.network is not None and spec.network.memory != "none":
+        return _remembering(spec)
     module = _MODULES.get(spec.algorithm)
     if module is not None:
         return _family(module)
@@ -39,6 +47,16 @@ def of(spec: TrainSpec) -> Family[Any]:
         cure=nearest(spec.algorithm, list(ALGORITHMS)),
         pointer="/algorithm",
     )
+
+
+def _remembering(spec: TrainSpec) -> Family[Any]:
+    if spec.algorithm != "ppo":
+        raise NotBuilt(
+            f"algorithm {spec.algorithm} with network.memory: {spec.network.memory if spec.network else None}",
+            expected="algorithm: ppo",
+            cure="Train it with `algorithm: ppo`, or without a memory.",
+        )
+    return _family("memory.family")
 
 
 def _family(module: str) -> Family[Any]:
