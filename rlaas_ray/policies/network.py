@@ -58,6 +58,7 @@ class Network:
     parts: int = 1
     memory: memories.Memory | None = None
     lookup: lookups.Lookup | None = None
+    atoms: F32 | None = None  # (K,): the last layer gives K logits for each value, the mean of that distribution (C51)
 
     def __post_init__(self) -> None:
         for fault in _faults(self):
@@ -94,7 +95,8 @@ class Network:
         if not self.layers:
             assert self.lookup is not None
             return int(self.lookup.table.shape[1])
-        return int(self.layers[-1].weight.shape[0])
+        last = int(self.layers[-1].weight.shape[0])
+        return last if self.atoms is None else last // len(self.atoms)
 
     @property
     def state_size(self) -> int:
@@ -113,6 +115,8 @@ class Network:
             body["normaliser"] = {"clip": float(self.normaliser.clip)}
         if self.memory is not None:
             body["memory"] = self.memory.to_json()
+        if self.atoms is not None:
+            body["atoms"] = len(self.atoms)
         if self.lookup is not None:
             body["lookup"] = {"inputs": self.lookup.inputs}
         return body
@@ -128,6 +132,8 @@ class Network:
             out["log_std"] = self.log_std
         if self.memory is not None:
             out |= self.memory.tensors()
+        if self.atoms is not None:
+            out["atoms"] = self.atoms
         if self.lookup is not None:
             out |= self.lookup.tensors()
         if self.view is not None:
@@ -157,6 +163,7 @@ def from_json(body: Mapping[str, Any], *, tensors: Mapping[str, Array]) -> Netwo
             log_std=_f32(tensors["log_std"]) if body["log_std"] else None,
             view=_view(tensors) if body["view"] else None,
             memory=None if memory is None else memories.from_json(memory, tensors=tensors),
+            atoms=_f32(tensors["atoms"]) if body.get("atoms") else None,
             lookup=None if lookup is None else lookups.from_tensors(tensors, inputs=int(lookup["inputs"])),
             normaliser=None
             if normaliser is None
@@ -203,7 +210,7 @@ def _faults(network: Network) -> list[str]:
         faults += memory.faults()
         if not 0 <= memory.after < len(network.layers):
             faults.append(f"memory after {memory.after} of {len(network.layers)} layers")
-    return faults or [*_unchained(network), *_not_numbers(network)]
+    return faults or [*_unchained(network), *_unmixed(network), *_not_numbers(network)]
 
 
 def _unchained(network: Network) -> list[str]:
@@ -231,6 +238,16 @@ def _unchained(network: Network) -> list[str]:
     if network.parts < 1 or (network.log_std is None and width % network.parts):
         faults.append(f"{width} outputs in {network.parts} parts")
     return faults
+
+
+def _unmixed(network: Network) -> list[str]:
+    """Where outputs are no whole number of distributions over the atoms."""
+    atoms, width = network.atoms, len(network.layers[-1].bias) if network.layers else 0
+    if atoms is None or (
+        atoms.ndim == 1 and len(atoms) > 1 and not width % len(atoms) and network.parts == 1 and network.log_std is None
+    ):
+        return []
+    return [f"{width} outputs as values of {atoms.shape} atoms in {network.parts} parts"]
 
 
 def _not_numbers(network: Network) -> list[str]:

@@ -41,6 +41,8 @@ def build(network: Network) -> bytes:
     else:
         x = graph.remembering(x, network=network, memory=network.memory)
         x = graph.through(x, network=network, start=network.memory.after, stop=len(network.layers))
+    if network.atoms is not None:
+        x = graph.mean(x, atoms=network.atoms, width=network.unit_outputs)
     blocks = graph.blocks(x, network=network)
     if len(blocks) == 1:
         graph.nodes.append(helper.make_node("Identity", blocks, [OUTPUT]))
@@ -222,6 +224,12 @@ class _Graph:
 
     def sizes(self, *values: int) -> str:
         return self.constant("sizes." + ".".join(map(str, values)), np.array(values, dtype=np.int64))
+
+    def mean(self, x: str, *, atoms: Array, width: int) -> str:
+        """Of the distributions over atoms: (rows, A * K) logits -> (rows, A)."""
+        x = self.node("Reshape", x, self.sizes(-1, width, len(atoms)))
+        x = self.node("MatMul", self.node("Softmax", x, axis=2), self.constant("atoms", atoms[:, None]))
+        return self.node("Reshape", x, self.sizes(-1, width))
 
     def blocks(self, x: str, *, network: Network) -> list[str]:
         """Rows of units -> rows of observations: one block for each part of the head's parameters."""

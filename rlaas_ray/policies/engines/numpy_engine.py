@@ -30,6 +30,7 @@ class NumpyEngine:
         self._normaliser = network.normaliser
         self._log_std = None if network.log_std is None else np.tile(network.log_std, network.units)
         self._parts = network.parts
+        self._atoms = network.atoms
         self._lookup = network.lookup
         self._state_size = network.state_size
         self._after = 0 if network.memory is None else network.memory.after
@@ -90,6 +91,8 @@ class NumpyEngine:
 
     def _assembled(self, x: F32, observations: F32) -> F32:
         """Rows of units -> rows of observations, block by block."""
+        if self._atoms is not None:
+            x = _mean(x.reshape(len(x), -1, len(self._atoms)), atoms=self._atoms)
         if self._parts == 1 and self._view is None:
             return x
         n = len(observations)
@@ -100,6 +103,13 @@ class NumpyEngine:
             return out
         blocks = np.split(x, self._parts, axis=1)
         return np.concatenate([block.reshape(n, -1) for block in blocks], axis=1)
+
+
+def _mean(logits: F32, *, atoms: F32) -> F32:
+    """Of the distributions over atoms: (rows, A, K) -> (rows, A)."""
+    p = np.exp(logits - logits.max(axis=2, keepdims=True))
+    out: F32 = (p @ atoms) / p.sum(axis=2)
+    return out
 
 
 def _tanh(x: F32) -> F32:

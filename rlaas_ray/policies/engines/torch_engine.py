@@ -33,6 +33,7 @@ class TorchEngine:
         ]
         self._network = network
         self._log_std = None if network.log_std is None else torch.tensor(network.log_std).repeat(network.units)
+        self._atoms = None if network.atoms is None else torch.tensor(network.atoms)
         view, normaliser = network.view, network.normaliser
         self._view = None if view is None else [torch.tensor(x) for x in (view.index, view.matrix, view.offset)]
         self._normaliser = None if normaliser is None else (torch.tensor(normaliser.mean), torch.tensor(normaliser.std))
@@ -70,6 +71,8 @@ class TorchEngine:
         else:
             x, held = self._remembering(x, held.reshape(len(x), -1), memory=memory)
             x = self._through(x, start=memory.after)
+        if self._atoms is not None:
+            x = torch.softmax(x.reshape(len(x), -1, len(self._atoms)), dim=2) @ self._atoms
         if self._log_std is not None:
             return torch.cat([x.reshape(n, -1), self._log_std.expand(n, -1)], dim=1), held
         return torch.cat([block.reshape(n, -1) for block in x.chunk(self._network.parts, dim=1)], dim=1), held

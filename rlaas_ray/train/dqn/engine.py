@@ -127,17 +127,10 @@ class Engine:
     def _best(self, batch: Batch, *, following: F32) -> I64:
         """The action (n,) that the target bootstraps from: the online network's choice if double, else the target's own."""
         outputs = self._online.outputs(batch.next_observations) if self._loss.double else following
-        q = self.values(outputs)
+        q = expected(outputs, shape=self._shape, atoms=self._atoms)
         if batch.next_masks is not None:
             q = np.where(batch.next_masks, q, _FORBIDDEN)
         return np.asarray(q.argmax(axis=1), dtype=np.int64)
-
-    def values(self, outputs: F32) -> F32:
-        """Outputs (n, A * K) -> expected values (n, A)."""
-        if self._shape.atoms == 1:
-            return outputs
-        found: F32 = softmax(outputs.reshape(-1, self._shape.actions, self._shape.atoms)) @ self._atoms
-        return found
 
     def _cross_entropy(
         self, outputs: F32, *, targets: F32, actions: I64, scale: F32 | np.float32
@@ -174,6 +167,14 @@ def _huber(outputs: F32, *, targets: F32, actions: I64, scale: F32 | np.float32)
     flowing[rows, actions] = np.copysign(bounded, error) * scale
     losses: F32 = scale * bounded * (size - np.float32(0.5) * bounded)
     return flowing, size, losses, float(taken.mean())
+
+
+def expected(outputs: F32, *, shape: Shape, atoms: F32) -> F32:
+    """The network's outputs (n, A * K) -> expected values (n, A)."""
+    if shape.atoms == 1:
+        return outputs
+    found: F32 = softmax(outputs.reshape(-1, shape.actions, shape.atoms)) @ atoms
+    return found
 
 
 def softmax(logits: F32) -> F32:

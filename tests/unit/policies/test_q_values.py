@@ -5,10 +5,13 @@ import pytest
 from gymnasium import spaces as gs
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from rlaas_ray.errors import InvalidInput, Refused
-from rlaas_ray.policies import certificate, heads
+from rlaas_ray.policies import certificate, heads, onnx_graph
+from rlaas_ray.policies.engines import choice
+from rlaas_ray.policies.network import Layer, Network, from_json
+from rlaas_ray.policies.view import ViewProgram
 
 Q = np.array([[1.0, 3.0, 2.0, -5.0]], np.float32)
 
@@ -71,3 +74,41 @@ def test_engines_must_agree_on_the_best_value_where_there_is_one() -> None:
     )  # 0.01 of 500 is noise
     with pytest.raises(Refused):
         certificate.compare({"a": values, "b": apart}, head=head, seed=0)
+
+
+@pytest.mark.parametrize("viewed", [False, True])
+def test_every_engine_gives_the_mean_of_a_distribution_over_atoms(viewed: bool) -> None:
+    rng = np.random.default_rng(1)
+    atoms = np.linspace(-10, 30, 21, dtype=np.float32)
+    layers = tuple(
+        Layer(
+            weight=rng.normal(size=shape).astype(np.float32),
+            bias=rng.normal(size=shape[0]).astype(np.float32),
+            activation=a,
+        )
+        for shape, a in (((16, 5), "relu"), ((3 * 21, 16), "linear"))
+    )
+    view = ViewProgram(
+        index=rng.integers(0, 4, size=(2, 5)), matrix=np.zeros((4, 0), np.float32), offset=np.zeros(0, np.float32)
+    )
+    net = Network(layers=layers, atoms=atoms, view=view if viewed else None)
+    again = from_json(net.to_json(), tensors=net.tensors())
+    x = rng.normal(size=(50, 4 if viewed else 5)).astype(np.float32)
+    units = x[:, view.index].reshape(-1, 5) if viewed else x
+    hidden = np.maximum(units @ layers[0].weight.T + layers[0].bias, 0).astype(np.float64)
+    logits = (hidden @ layers[1].weight.T + layers[1].bias).reshape(len(units), 3, 21)
+    wanted = (special.softmax(logits, axis=2) @ atoms).reshape(50, -1)
+    assert again.outputs == wanted.shape[1]
+    model = onnx_graph.build(again)
+    for name in choice.NAMES:
+        given = choice.make(name, network=again, model=model).distribution(x)
+        np.testing.assert_allclose(given, wanted, atol=1e-4, err_msg=name)
+    head = heads.QValues(n=wanted.shape[1])
+    assert certificate.certify(again, model=model, observations=x, head=head, seed=0).engines == choice.NAMES
+
+
+def test_atoms_that_do_not_divide_the_outputs_are_refused() -> None:
+    layer = Layer(weight=np.zeros((10, 2), np.float32), bias=np.zeros(10, np.float32), activation="linear")
+    for atoms in (np.zeros(3, np.float32), np.zeros(1, np.float32)):
+        with pytest.raises(InvalidInput, match="atoms"):
+            Network(layers=(layer,), atoms=atoms)
