@@ -168,9 +168,20 @@ def attempt(*, reporter: Reporter, settings: Settings, client: httpx.Client, sto
     clock = SystemClock()
     run = reporter.claim()
     directory = settings.home / "runs" / run.id
+    reporter, provenance = _tracked(reporter, run=run, directory=directory)
     try:
         work = _WORK[run.kind]
-        result = work(_Attempt(run=run, reporter=reporter, clock=clock, directory=directory, stop=stop, client=client))
+        result = work(
+            _Attempt(
+                run=run,
+                reporter=reporter,
+                clock=clock,
+                directory=directory,
+                stop=stop,
+                client=client,
+                data_url=settings.data,
+            )
+        )
     except LostLease:
         raise  # somebody else owns the run: whatever this attempt has to say, it is not the run's state
     except (Interrupted, KeyboardInterrupt):
@@ -179,9 +190,23 @@ def attempt(*, reporter: Reporter, settings: Settings, client: httpx.Client, sto
     except BaseException as error:
         reporter.finish("failed", error=_told(error))
         raise
+    result = {**result, "provenance": provenance}
     state: RunState = "stopped" if result.get("state") == "stopped" else "succeeded"
     reporter.finish(state, result=result, checkpoint_uri=result.get("checkpoint_uri"))
     return {**result, "state": state}
+
+
+def _tracked(reporter: Reporter, *, run: Run, directory: Path) -> tuple[Reporter, dict[str, Any]]:
+    """The reporter that also tells the trackers of the spec, and where this attempt comes from, told as its first event."""
+    from rlaas_ray.monitoring import provenance
+    from rlaas_ray.monitoring.system import System
+    from rlaas_ray.store import trackers
+
+    told = {"seed": run.seed, **provenance.read(Path.cwd())}
+    reporter.event("provenance", told)
+    mode = environment.variable("WANDB_MODE") or ("online" if environment.variable("WANDB_API_KEY") else "offline")
+    found = trackers.trackers(run, directory=directory, wandb_mode=mode)
+    return trackers.Tracked(reporter, trackers=found, system=System().read), told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -192,6 +217,7 @@ class _Attempt:
     directory: Path
     stop: threading.Event
     client: httpx.Client
+    data_url: str
 
 
 def _train(attempt: _Attempt) -> dict[str, Any]:
@@ -210,6 +236,7 @@ def _train(attempt: _Attempt) -> dict[str, Any]:
         stop=attempt.stop,
         checkpoint=None if at_hand else attempt.run.checkpoint_uri,
         ray_address=environment.variable("RAY_ADDRESS"),
+        data_url=attempt.data_url,
     )
 
 

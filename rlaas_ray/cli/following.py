@@ -132,6 +132,9 @@ def summary(final: Mapping[str, Any]) -> None:
         if isinstance(value, int | float | str) or (name in {"version", "evaluation"} and isinstance(value, Mapping)):
             shown = _brief(value) if isinstance(value, Mapping) else value
             click.echo(f"  {name}  {shown:.6g}" if isinstance(shown, float) else f"  {name}  {shown}")
+        elif name == "findings":
+            for finding in value:
+                click.echo(f"  {finding['name']}  {finding['words']}. {finding['cure']}")
         elif name == "return_ci95":
             click.echo(f"  {name}  {value[0]:.6g} to {value[1]:.6g}")
 

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("rlaas_ray.cli.train", "train", "Train a policy, write a bundle, register it."),
     "optimize": ("rlaas_ray.cli.optimize", "optimize", "Search for a front of solutions and choose a point."),
     "evaluate": ("rlaas_ray.cli.evaluate", "evaluate", "Measure a policy on an env over fresh episodes."),
-    "runs": ("rlaas_ray.cli.runs", "runs", "Runs: list, show, watch, logs, stop, resume."),
+    "runs": ("rlaas_ray.cli.runs", "runs", "Runs: list, show, watch, doctor, logs, stop, resume."),
     "models": ("rlaas_ray.cli.models", "models", "Versions: list, show, alias, verify, export, import, delete."),
     "serve": ("rlaas_ray.cli.endpoints", "serve", "Make an endpoint, or replace its champion."),
     "rollout": ("rlaas_ray.cli.rollouts", "rollout", "Rollouts: start, show, promote, abort, watch."),

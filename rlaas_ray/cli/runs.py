@@ -9,7 +9,7 @@ from rlaas_ray.cli import following, output, server
 
 @click.group()
 def runs() -> None:
-    """Runs: list, show, watch, logs, stop, resume."""
+    """Runs: list, show, watch, doctor, logs, stop, resume."""
 
 
 @runs.command("list")
@@ -39,6 +39,23 @@ def show(*, run_id: str, as_json: bool) -> None:
         output.document(found)
     else:
         output.facts(found)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@output.json_option
+def doctor(*, run_id: str, as_json: bool) -> None:
+    """What a training's numbers say is going wrong, each finding with its cure."""
+    from rlaas_ray.train.doctor import review
+
+    with server.client() as client:
+        found = [finding.to_json() for finding in review(client.runs.get(run_id).metrics())]
+    if as_json:
+        output.document({"run": run_id, "findings": found})
+    elif not found:
+        click.echo("nothing to say")
+    for finding in [] if as_json else found:
+        click.echo(f"{finding['name']}: {finding['words']}\n  {finding['cure']}")
 
 
 @runs.command()

@@ -1,6 +1,6 @@
 """The doctor of a training: what its own numbers say is going wrong, each finding with its cure. Pure; asks nobody.
 
-Fed by runner.py with the rows that it reports, and by `rlaas doctor --run` with those of a run. A finding is told once.
+Fed by runner.py with the rows that it reports, and by `rlaas runs doctor` with those of a run. A finding is told once.
 Thresholds are rules of thumb, their source beside them; a finding is a hint, never an error.
 """
 
@@ -57,6 +57,15 @@ class Doctor:
         fresh = [finding for finding in diagnose(self._first, self._last) if finding.name not in self._told]
         self._told |= {finding.name: finding for finding in fresh}
         return fresh
+
+
+def review(columns: Mapping[str, Sequence[float | None]]) -> list[Finding]:
+    """Findings over a whole run, from its metric columns (those of `GET /runs/{id}/metrics`)."""
+    doctor = Doctor()
+    count = max((len(column) for column in columns.values()), default=0)
+    for index in range(count):
+        doctor.look({name: column[index] for name, column in columns.items() if index < len(column)})
+    return doctor.findings
 
 
 def diagnose(first: Sequence[Row], last: Sequence[Row]) -> list[Finding]:

@@ -63,3 +63,8 @@ def test_one_bad_row_is_not_a_finding() -> None:
 
 def test_columns_that_an_algorithm_does_not_have_are_nothing_to_say() -> None:
     assert told([{"episode_return_mean": None, "steps_per_s": 5.0}] * 30) == []
+
+
+def test_a_run_that_is_over_is_reviewed_from_its_columns() -> None:
+    columns = {"mean_kl": [0.2] * 30, "entropy": [None] * 30, "time": [1.7e9] * 30}
+    assert [finding.name for finding in doctor.review(columns)] == ["kl_high"]

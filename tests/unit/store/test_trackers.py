@@ -1,0 +1,132 @@
+"""Trackers: TensorBoard and W&B (offline) get the numbers and the bundle; one that fails does not end a run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlaas_ray import errors
+from rlaas_ray.specs.runs import Progress, Run
+from rlaas_ray.store import trackers
+from rlaas_ray.testing.reporter import TwinReporter
+
+ROWS = [{"step": 10, "time_us": 1_000_000, "loss": 1.5, "gone": None}, {"step": 20, "time_us": 2_000_000, "loss": 0.5}]
+
+
+def a_run(**spec) -> Run:
+    return Run(
+        id="train-aaaaaaaaaa",
+        kind="train",
+        name=None,
+        spec={"env": "x", **spec},
+        spec_digest="d",
+        seed=3,
+        state="running",
+        epoch=1,
+        attempt=1,
+        place="here",
+        created_us=0,
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    path = tmp_path / "bundle"
+    path.mkdir()
+    (path / "card.md").write_text("# mine")
+    return path
+
+
+def reporter(directory: Path, *, run: Run, system=dict) -> tuple[trackers.Tracked, TwinReporter]:
+    twin = TwinReporter(run)
+    found = trackers.trackers(run, directory=directory, wandb_mode="offline")
+    return trackers.Tracked(twin, trackers=found, system=system), twin
+
+
+def whole(told: trackers.Tracked, *, bundle: Path) -> None:
+    told.claim()
+    told.metrics(ROWS)
+    told.beat(Progress())
+    told.register(bundle, name="mine", evaluation=None)
+    told.finish("succeeded", result={"return": 1.0})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_reads_what_was_told(tmp_path: Path, bundle: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    told, twin = reporter(tmp_path, run=a_run(track=["tensorboard"]))
+    whole(told, bundle=bundle)
+    found = EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert [(e.step, e.value) for e in found.Scalars("loss")] == [(10, 1.5), (20, 0.5)]
+    assert "gone" not in found.Tags()["scalars"]
+    assert twin.final is not None
+
+
+WANDB = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import test_trackers as t
+folder = Path(sys.argv[1])
+told, twin = t.reporter(folder, run=t.a_run(track=["wandb"]))
+t.whole(told, bundle=folder / "bundle")
+assert twin.events == [], twin.events
+"""
+
+
+@pytest.mark.slow
+def test_wandb_offline_keeps_the_run_and_the_bundle(tmp_path: Path, bundle: Path) -> None:
+    # a process of its own: W&B leaves its service running until the process ends
+    own = {name: str(tmp_path / "w") for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", WANDB, str(tmp_path), str(Path(__file__).parent)],
+        env={**os.environ, **own, "WANDB_SILENT": "true"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    content = file.read_bytes()
+    assert b"train-aaaaaaaaaa" in content
+    assert b"loss" in content
+
+
+def test_what_the_run_uses_of_its_machine_is_in_the_last_row(tmp_path: Path) -> None:
+    told, twin = reporter(tmp_path, run=a_run(), system=lambda: {"system_cpu_percent": 150.0})
+    told.metrics(ROWS)
+    told.metrics([])
+    assert [row.get("system_cpu_percent") for row in twin.rows] == [None, 150.0]
+
+
+def test_a_tracker_that_fails_is_told_of_once_and_left_out() -> None:
+    class Broken(trackers.Tracker):
+        name = "broken"
+        asked = 0
+
+        def metrics(self, rows) -> None:
+            Broken.asked += 1
+            msg = "no disk"
+            raise OSError(msg)
+
+    twin = TwinReporter(a_run())
+    told = trackers.Tracked(twin, trackers=[Broken()], system=dict)
+    told.metrics(ROWS)
+    told.metrics(ROWS)
+    told.finish("succeeded")
+    assert twin.events == [("tracker_failed", {"tracker": "broken", "detail": "no disk"})]
+    assert Broken.asked == 1
+    assert twin.final is not None
+    assert len(twin.rows) == 4
+
+
+def test_a_tracker_whose_library_is_missing_says_how_to_install_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    with pytest.raises(errors.InvalidInput, match="wandb") as caught:
+        trackers.trackers(a_run(track=["wandb"]), directory=tmp_path, wandb_mode="offline")
+    assert "rlaas-ray[wandb]" in str(caught.value.cure)
