@@ -20,6 +20,9 @@ from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
 DECODED_DIFFERENCE = 1e-5  # of the action's range: above it, another decoder than ours made the action
 
 
+_OF_EPISODES = ("ends", "episode_returns")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dataset:
     """n transitions. `complete`: the episode ended there, or `following` is known; others can be imitated, not bootstrapped."""
@@ -35,15 +38,21 @@ class Dataset:
     tail_discount: F32  # (n,), gamma^steps to that end; 0 where the episode terminated: nothing follows
     log_probabilities: F32  # (n,), of the behaviour; NaN: unknown
     ends: F32  # (e, d), the observations that the last rows of episodes led to
+    episode_returns: F64  # (e,), plain sums of rewards, as far as an episode is known
     masks: Bool | None = None  # (n, m), true where an action was allowed
 
     def __len__(self) -> int:
         return int(self.rewards.shape[0])
 
+    @property
+    def chosen(self) -> I64:
+        """Actions of a discrete head, as indices (n, 1)."""
+        return self.actions.astype(np.int64, copy=False)
+
     def take(self, rows: I64 | Bool) -> Dataset:
-        """The rows named, copied; `ends` are shared."""
+        """The rows named, copied; what is told of episodes is shared."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Dataset(**{n: v if n == "ends" or v is None else v[rows] for n, v in found.items()})
+        return Dataset(**{n: v if n in _OF_EPISODES or v is None else v[rows] for n, v in found.items()})
 
 
 def columns_of(rows: TrainingRows, *, observation_space: Space, action_space: Space, gamma: float) -> Dataset:
@@ -72,6 +81,7 @@ def columns_of(rows: TrainingRows, *, observation_space: Space, action_space: Sp
         tail_discount=np.where(rows.terminated[tail], 0.0, discount).astype(np.float32),
         log_probabilities=behaviour.astype(np.float32),
         ends=following[last],
+        episode_returns=np.add.reduceat(rewards, np.concatenate([[0], last[:-1] + 1])),
         masks=_masks(rows, space=observation_space),
     ).take(usable)
 
@@ -130,24 +140,25 @@ def _actions(rows: TrainingRows, *, space: Space) -> tuple[Array, Bool]:
     decoder = decoders.for_action_space(space)
     decoded = decoder.decode(rows.proposed, observations=np.empty((len(rows), 0), dtype=np.float32))
     allowed = DECODED_DIFFERENCE * (decoder.high - decoder.low if isinstance(decoder, decoders.Unsquash) else 1.0)
-    same = (np.abs(decoded - rows.action) <= allowed).all(axis=1)
+    same: Bool = np.all(np.abs(decoded - rows.action) <= allowed, axis=1)
     return np.where(same[:, None], rows.proposed, executed).astype(executed.dtype), same
 
 
 def _check_range(rows: TrainingRows, *, space: Space) -> None:
     values = rows.action[rows.usable]
+    fits: Bool
     if isinstance(space, gymnasium.spaces.Box):
-        fits = np.isfinite(values).all(axis=1)
+        fits = np.all(np.isfinite(values), axis=1)
         if space.is_bounded("both"):
             low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
             slack = 1e-3 * (high - low)
-            fits &= ((values >= low - slack) & (values <= high + slack)).all(axis=1)
+            fits &= np.all((values >= low - slack) & (values <= high + slack), axis=1)
     else:
         first = decoders.for_action_space(space)
         assert isinstance(first, decoders.Indices)
         sizes = np.asarray(space.n if isinstance(space, gymnasium.spaces.Discrete) else getattr(space, "nvec"))  # noqa: B009
         index = values - first.start
-        fits = (np.isfinite(values) & (index == np.rint(index)) & (index >= 0) & (index < sizes.ravel())).all(axis=1)
+        fits = np.all(np.isfinite(values) & (index == np.rint(index)) & (index >= 0) & (index < sizes.ravel()), axis=1)
     if not fits.all():
         row = int(np.flatnonzero(~fits)[0])
         raise InvalidInput(
@@ -211,7 +222,7 @@ def _refuse(usable: Bool, *, rows: TrainingRows, observations: F32, actions: Arr
             cure="Report rewards; answers of the fallback, holdouts and an e-stop are left out.",
         )
     for name, values in (("observation", observations), ("action", actions)):
-        wrong = ~np.isfinite(values[usable]).all(axis=1)
+        wrong: Bool = np.any(~np.isfinite(values[usable]), axis=1)
         if wrong.any():
             raise InvalidInput(
                 f"column {name!r} of the dataset",
