@@ -51,6 +51,7 @@ class _Run:
     key: bytes
     on_progress: Callable[[Progress], None] | None
     report_every_s: float
+    data_url: str | None
     started_s: float
     steps_before: int = 0
     saved: Path | None = None
@@ -73,11 +74,13 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
     key_file: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     report_every_s: float = REPORT_EVERY_S,
+    data_url: str | None = None,
 ) -> dict[str, Any]:
     """Train; gives the result: `state` is `succeeded` with bundle, version and evaluation, or `stopped` with a checkpoint.
 
     `directory` is the run's folder: checkpoints and the bundle are written below it. `checkpoint`: a folder to go on
     from; None on a second attempt means the newest below `directory`. `report_every_s`: 0 reports after every iteration.
+    `data_url`: where the decision log is, for a `dataset` of it.
     Raises Interrupted on Ctrl-C, after a checkpoint.
     """
     worlds, plan = resolve(spec)
@@ -94,6 +97,7 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
         key=_key(key_file or directory / KEY),
         on_progress=on_progress,
         report_every_s=report_every_s,
+        data_url=data_url,
         started_s=clock.monotonic_s(),
     )
     with _trainer(run, ray_address=ray_address) as trainer:
@@ -147,6 +151,7 @@ def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
                 directory=run.directory,
                 slice_s=slice_s,
                 actor_cpus=actor_cpus,
+                data_url=run.data_url,
             )
         )
         stack.callback(trainer.stop)

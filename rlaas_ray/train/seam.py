@@ -130,7 +130,10 @@ class Parts(Generic[PlanT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Build(Generic[PlanT]):
-    """What a Trainer is built from. `actor_cpus`: what each Ray actor may ask for (Ray is connected when plan.actors > 0)."""
+    """What a Trainer is built from. `actor_cpus`: what each Ray actor may ask for (Ray is connected when plan.actors > 0).
+
+    `data_url`: where this installation keeps its decision log; None where it has none.
+    """
 
     spec: TrainSpec
     plan: PlanT
@@ -138,6 +141,7 @@ class Build(Generic[PlanT]):
     directory: Path
     slice_s: float
     actor_cpus: float
+    data_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
