@@ -220,7 +220,7 @@ def option_fields(train: TrainSpec, space: Mapping[str, Dimension]) -> dict[str,
     return {field: info for name in names for field, info in ALGORITHMS[name].options.model_fields.items()}
 
 
-def field_of(train: TrainSpec, space: Mapping[str, Dimension], name: str) -> Any:
+def field_of(name: str, *, train: TrainSpec, space: Mapping[str, Dimension]) -> Any:
     """The annotation of the field that a parameter sets; Any for what only a plugin knows. Raises ValueError."""
     options = option_fields(train, space)
     outer, _, inner = name.partition(".")
@@ -279,7 +279,7 @@ def _check_names(train: TrainSpec, space: Mapping[str, Dimension]) -> None:
     """Each name is a field of a trial, and each end of a range, or value of a list, fits it."""
     options = list(option_fields(train, space) or ())
     for name, dimension in space.items():
-        annotation = field_of(train, space, name)
+        annotation = field_of(name, train=train, space=space)
         ends: Sequence[Any] = dimension.values or (dimension.low, dimension.high)
         cast = int if dimension.values is None and (dimension.integer or whole(annotation)) else None
         given = dict(_parents(dimension))

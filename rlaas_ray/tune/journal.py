@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import orjson
@@ -81,7 +80,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def add(self, kind: str, **data: Any) -> None:
@@ -135,9 +134,7 @@ def earlier(reference: str, *, runs: Path) -> list[Trial]:
     candidates = [runs / reference / FILE, Path(reference), Path(reference) / FILE]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
-        raise NotFound(
-            "no such study", given=reference, expected=f"a run id of `rlaas tune`, or a path to its {FILE}"
-        )
+        raise NotFound("no such study", given=reference, expected=f"a run id of `rlaas tune`, or a path to its {FILE}")
     lines, _ = _whole(path)
     records = [Record(kind=line.pop("kind"), data=line) for line in lines]
     return [trial for trial in trials(records).values() if trial.state == "completed"]

@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from rlaas_ray.specs.tune import TuneSpec
+from rlaas_ray.tune import ranking
 from rlaas_ray.tune.journal import Trial
 from rlaas_ray.tune.spaces import Choice, Domain, Float, Parameters, Space
 
@@ -90,8 +91,10 @@ class Suggested:
         self._population = min(50, max(4, (spec.trials or 20) // 5))
         if spec.search in {"tpe", "gp"}:
             self._study.add_trials(self._warm)
-        elif spec.search == "nsga2":  # it counts generations of its own trials alone: the best of before are tried again
-            for trial in best(warm, maximise=[o.maximise for o in spec.objectives])[: self._population]:
+        elif (
+            spec.search == "nsga2"
+        ):  # it counts generations of its own trials alone: the best of before are tried again
+            for trial in ranking.ranked(warm, maximise=[o.maximise for o in spec.objectives])[: self._population]:
                 self._study.enqueue_trial(coded(trial.parameters, space=space))
 
     def ask(self, number: int) -> Parameters | None:
@@ -181,32 +184,6 @@ def coded(parameters: Mapping[str, Any], *, space: Space) -> Parameters:
     """Parameters as Optuna keeps them."""
     domains = ((name, space.domains[name], value) for name, value in parameters.items())
     return {name: d.listed.index(value) if isinstance(d, Choice) else value for name, d, value in domains}
-
-
-def best(trials: Sequence[Trial], *, maximise: Sequence[bool]) -> list[Trial]:
-    """Completed trials, best first: by the first objective, or those on the front before all others."""
-    done = [trial for trial in trials if trial.state == "completed" and trial.values is not None]
-    if len(maximise) == 1:
-        return sorted(done, key=lambda t: (not t.feasible, -_signed(t, maximise)[0], t.number))
-    ahead = {t.number: sum(_dominates(_signed(o, maximise), _signed(t, maximise)) for o in done) for t in done}
-    return sorted(done, key=lambda t: (not t.feasible, ahead[t.number], t.number))
-
-
-def front(trials: Sequence[Trial], *, maximise: Sequence[bool]) -> list[Trial]:
-    """Feasible trials that no other feasible one dominates."""
-    done = [trial for trial in trials if trial.feasible and trial.values is not None]
-    signed = {trial.number: _signed(trial, maximise) for trial in done}
-    return [t for t in done if not any(_dominates(signed[o.number], signed[t.number]) for o in done)]
-
-
-def _signed(trial: Trial, maximise: Sequence[bool]) -> list[float]:
-    assert trial.values is not None
-    return [value if up else -value for value, up in zip(trial.values, maximise, strict=True)]
-
-
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    pairs = list(zip(one, other, strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
 
 
 def _finished(trial: Trial, *, space: Space) -> FrozenTrial:

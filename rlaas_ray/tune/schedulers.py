@@ -36,8 +36,9 @@ class NoRule:
 
 
 class Halving:
-    """ASHA (Li et al. 2020), in the form that stops instead of pausing: rungs at grace * eta^k reports; at each the best
-    1/eta of those that have come so far go on, and always the best one.
+    """ASHA (Li et al. 2020), in the form that stops instead of pausing.
+
+    Rungs are at grace * eta^k reports; at each the best 1/eta of those that have come so far go on, and always the best one.
     """
 
     def __init__(self, *, grace: int, eta: int, reports: int) -> None:

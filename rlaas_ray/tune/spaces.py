@@ -36,8 +36,10 @@ class Float:
             count = math.floor((self.high - self.low) / self.step + _CLOSE) + 1
             return self.low + self.step * min(count - 1, math.floor(share * count))
         if self.log:
-            return min(self.high, max(self.low, math.exp(_between(math.log(self.low), math.log(self.high), share))))
-        return _between(self.low, self.high, share)
+            return min(
+                self.high, max(self.low, math.exp(_between(math.log(self.low), math.log(self.high), share=share)))
+            )
+        return _between(self.low, self.high, share=share)
 
     def values(self) -> list[float]:
         """All of them; only with a step."""
@@ -67,7 +69,7 @@ class Int:
     def at(self, share: float) -> int:
         """The value at `share` in [0, 1) of the range; on a log scale each number has the width of [n - 0.5, n + 0.5)."""
         if self.log:
-            real = math.exp(_between(math.log(self.low - 0.5), math.log(self.high + 0.5), share))
+            real = math.exp(_between(math.log(self.low - 0.5), math.log(self.high + 0.5), share=share))
             return min(self.high, max(self.low, round(real)))
         return self.values()[math.floor(share * len(self.values()))]
 
@@ -161,7 +163,7 @@ def of(spec: TuneSpec) -> Space:
         dimension = spec.space[name]
         whole = dimension.integer
         if whole is None and dimension.values is None and spec.train is not None:
-            whole = specs.whole(specs.field_of(spec.train, spec.space, name))
+            whole = specs.whole(specs.field_of(name, train=spec.train, space=spec.space))
         domains[name] = domain(dimension, whole=bool(whole))
     when = {name: _conditions(dimension) for name, dimension in spec.space.items() if dimension.when}
     return Space(domains=domains, when=when)
@@ -185,5 +187,5 @@ def _conditions(dimension: Dimension) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _between(low: float, high: float, share: float) -> float:
+def _between(low: float, high: float, *, share: float) -> float:
     return low + (high - low) * share
