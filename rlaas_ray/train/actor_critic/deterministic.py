@@ -14,6 +14,7 @@ import numpy as np
 from rlaas_ray.specs.arrays import F32, Array
 from rlaas_ray.train.actor_critic.networks import Batch, Net, Target
 from rlaas_ray.train.actor_critic.perceptron import Activation, Perceptron, Shape, Tape
+from rlaas_ray.train.actor_critic.sac import sizes
 
 ACTOR_FINAL_GAIN = 0.1  # an actor that starts saturated has no gradient to leave with
 
@@ -68,9 +69,11 @@ class Deterministic:
         settings = self.settings
         if settings.target_noise == 0:
             return np.zeros((rows, settings.actions), dtype=np.float32)
-        noise = rng.standard_normal((rows, settings.actions), dtype=np.float32) * np.float32(settings.target_noise)
+        noise: F32 = rng.standard_normal((rows, settings.actions), dtype=np.float32)
+        noise *= np.float32(settings.target_noise)
         limit = np.float32(settings.target_noise_clip)
-        return np.minimum(np.maximum(noise, -limit), limit)
+        np.minimum(np.maximum(noise, -limit), limit, out=noise)
+        return noise
 
     def critic_gradient(self, batch: Batch, *, noise: F32) -> F32:
         """Of mean(w (Q - target)^2) / 2 for each critic."""
@@ -86,7 +89,7 @@ class Deterministic:
             np.subtract(critic.forward(tape)[:, 0], target, out=errors[index])
             critic.backward((errors[index] * share)[:, None], tape=tape, into=into)
         self._last = (target, errors)
-        return np.abs(errors).mean(axis=0)
+        return sizes(errors)
 
     def actor_gradient(self, batch: Batch) -> None:
         """Of -mean(Q1(s, mu(s))); no critic's parameters get anything."""

@@ -12,7 +12,7 @@ from rlaas_ray.specs.arrays import F32, Bool
 from rlaas_ray.train import heads
 from rlaas_ray.train.actor_critic.networks import Batch
 from rlaas_ray.train.actor_critic.perceptron import Tape
-from rlaas_ray.train.actor_critic.sac import CRITICS, Settings, Soft, shape
+from rlaas_ray.train.actor_critic.sac import CRITICS, Settings, Soft, shape, sizes
 
 ENTROPY_SHARE = 0.98  # of the greatest entropy, where no target is named (Christodoulou 2019)
 
@@ -53,7 +53,7 @@ class Discrete(Soft):
             float(entropy.mean()),
             float(np.einsum("nm,nm->", here, values)) / rows,
         )
-        return np.abs(errors).mean(axis=0)
+        return sizes(errors)
 
     def _entropy_target(self, batch: Batch) -> float:
         if self.temperature.target is not None:

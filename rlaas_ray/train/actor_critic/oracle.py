@@ -12,7 +12,7 @@ import torch
 
 from rlaas_ray.errors import EngineFailed
 from rlaas_ray.policies.heads import LOG_STD_HIGH, LOG_STD_LOW
-from rlaas_ray.specs.arrays import F32, Array, Bool
+from rlaas_ray.specs.arrays import F32, F64, Array, Bool
 from rlaas_ray.train import heads
 from rlaas_ray.train.actor_critic.deterministic import Deterministic
 from rlaas_ray.train.actor_critic.discrete import ENTROPY_SHARE, Discrete
@@ -37,8 +37,8 @@ class Gradients:
 
     critic_loss: float
     actor_loss: float
-    critics: Array
-    actor: Array
+    critics: F64
+    actor: F64
     log_alpha: float = 0.0
 
 
@@ -142,17 +142,14 @@ def certify(engine: Engine, *, rng: np.random.Generator, masked: bool = False) -
     """Largest difference between the engine's gradients and autograd's in float64 on random rows. Raises EngineFailed."""
     batch = random_batch(engine, rng=rng, masked=masked)
     noise = engine.noise(_ROWS, rng=rng)
-    match engine:
-        case Continuous():
-            wanted = of_continuous(engine, batch, noise=noise)
-            engine.gradient(batch, noise=noise)
-        case Discrete():
-            wanted = of_discrete(engine, batch)
-            engine.gradient(batch, noise=noise)
-        case Deterministic():
-            wanted = of_deterministic(engine, batch, noise=noise)
-            engine.critic_gradient(batch, noise=noise)
-            engine.actor_gradient(batch)
+    if isinstance(engine, Deterministic):
+        wanted = of_deterministic(engine, batch, noise=noise)
+        engine.critic_gradient(batch, noise=noise)
+        engine.actor_gradient(batch)
+    else:
+        continuous = isinstance(engine, Continuous)
+        wanted = of_continuous(engine, batch, noise=noise) if continuous else of_discrete(engine, batch)
+        engine.gradient(batch, noise=noise)
     difference = max(
         _difference(engine.critics.gradient, wanted.critics), _difference(engine.actor.gradient, wanted.actor)
     )
@@ -201,7 +198,7 @@ def _tensor(values: Array, dtype: torch.dtype) -> torch.Tensor:
 
 def _values(flat: torch.Tensor, inputs: torch.Tensor, *, shape: Shape) -> torch.Tensor:
     """(n, critics), or (n, critics, m) of critics with m outputs."""
-    found = torch.stack([forward(part, inputs, shape=shape) for part in flat.split(shape.size)], dim=1)
+    found = torch.stack([forward(part, inputs, shape=shape) for part in torch.split(flat, shape.size)], dim=1)
     return found.squeeze(-1) if shape.outputs == 1 else found
 
 
@@ -228,12 +225,12 @@ def _gradients(
     return Gradients(
         critic_loss=critic_loss.item(),
         actor_loss=actor_loss.item(),
-        critics=critics.numpy(),
-        actor=actor.numpy(),
+        critics=critics.double().numpy(),
+        actor=actor.double().numpy(),
         log_alpha=log_alpha.item(),
     )
 
 
-def _difference(given: F32, wanted: Array) -> float:
+def _difference(given: F32, wanted: F64) -> float:
     """Largest absolute difference, over the largest wanted entry where that is above 1."""
     return float(np.abs(given - wanted).max() / max(1.0, float(np.abs(wanted).max())))

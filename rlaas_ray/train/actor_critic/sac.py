@@ -129,7 +129,7 @@ class Continuous(Soft):
         self._actor_gradient(here, values=values)
         self.temperature.gradient_from(-float(here.log_probability.mean()))
         self._last = (values, errors, here.log_probability)
-        return np.abs(errors).mean(axis=0)
+        return sizes(errors)
 
     def _target(self, batch: Batch, *, drawn: squashed.Drawn) -> F32:
         """R + discount * (min Q'(s', a') - alpha log p(a' | s')), (n,)."""
@@ -200,6 +200,12 @@ class Continuous(Soft):
         self._critic_tapes = [Tape(self.critics.shape, rows=2 * rows) for _ in range(CRITICS)]
         for tape in self._critic_tapes[1:]:
             tape.inputs = self._critic_tapes[0].inputs
+
+
+def sizes(errors: F32) -> F32:
+    """Mean absolute errors over critics: (critics, n) -> (n,)."""
+    found: F32 = np.abs(errors).mean(axis=0)
+    return found
 
 
 def shape(settings: Settings, *, inputs: int, outputs: int) -> Shape:
