@@ -45,8 +45,10 @@ class Decider(Protocol):
         """Masks (n, m) of a raw batch."""
         ...
 
-    def decide(self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None) -> Drawn:
-        """One decision for each row."""
+    def decide(
+        self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None, state: F32 | None = None
+    ) -> Drawn:
+        """One decision for each row. `state` is what the decision before gave, where it gave one; None starts an episode."""
         ...
 
 
@@ -146,10 +148,15 @@ def _block(
     observations, _ = envs.reset(seed=seed)
     returns, lengths, running = np.zeros(n), np.zeros(n), np.ones(n, dtype=np.bool_)
     costs = np.zeros((n, 0))
+    memory: dict[
+        str, F32
+    ] = {}  # what is carried from step to step; only each env's first episode counts, so none is reset
     for _ in range(_MAX_STEPS):
         if halted():
             raise Interrupted("the evaluation is stopped", cure="It begins again from its seed.")
-        drawn = policy.decide(policy.encode(observations), rng=rng, mask=policy.action_mask(observations))
+        drawn = policy.decide(policy.encode(observations), rng=rng, mask=policy.action_mask(observations), **memory)
+        if drawn.state is not None:
+            memory["state"] = drawn.state
         observations, rewards, terminated, truncated, info = envs.step(
             spaces.actions(policy.action_space, drawn.action)
         )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import gymnasium
 import numpy as np
 
 from rlaas_ray.policies import bundle, spaces
@@ -69,10 +70,17 @@ def _visited(policy: bundle.LoadedPolicy, *, worlds: Worlds, seed: int) -> F32:
     env = worlds.make_flat(envs=_ENVS, seed=int(rng.integers(2**31)))
     current, _ = env.reset()
     seen: list[F32] = []
+    same_step = env.metadata.get("autoreset_mode") == gymnasium.vector.AutoresetMode.SAME_STEP
+    state, before = policy.initial_state(_ENVS), np.zeros(_ENVS, dtype=np.bool_)
     while len(seen) * _ENVS < VISITED:
         encoded = policy.encode(current)
         seen.append(encoded.copy())
-        drawn = policy.decide(encoded, rng=rng, mask=policy.action_mask(current))
-        current, *_ = env.step(spaces.actions(policy.action_space, drawn.action))
+        drawn = policy.decide(encoded, rng=rng, mask=policy.action_mask(current), state=state)
+        current, _, terminated, truncated, _ = env.step(spaces.actions(policy.action_space, drawn.action))
+        done = np.asarray(terminated) | np.asarray(truncated)
+        if drawn.state is not None:  # under NEXT_STEP the observation after the ignored step opens the next episode
+            state = np.where((done if same_step else before)[:, None], np.float32(0), drawn.state)
+        before = done
     env.close()
-    return np.concatenate(seen)
+    # Each env's steps in a row: a certificate takes consecutive observations for sequences where there is a memory.
+    return np.stack(seen, axis=1).reshape(-1, seen[0].shape[1])

@@ -148,3 +148,25 @@ def test_several_costs_are_told_by_the_names_that_the_env_gives_them():
 
     found = episodes.evaluate(Always(0), make_vector=made, episodes=9, seed=4)
     assert found.costs == {"fuel": pytest.approx(found.lengths.mean()), "wear": pytest.approx(2 * found.lengths.mean())}
+
+
+class Remembering(Always):
+    """Counts its own decisions in the state that it is handed back, and fails where the count is not the step's."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.counts: list[int] = []
+
+    def decide(self, encoded, *, rng, mask=None, state=None):
+        state = np.zeros((len(encoded), 1), np.float32) if state is None else state
+        assert (state == state[0]).all()
+        self.counts.append(int(state[0, 0]))
+        return replace(super().decide(encoded, rng=rng), state=state + 1)
+
+
+def test_a_memory_goes_from_step_to_step_and_starts_anew_with_each_block():
+    policy = Remembering()
+    episodes.evaluate(policy, make_vector=vector(), episodes=episodes.BLOCK + 1, seed=0)
+    first = policy.counts.index(0, 1)
+    assert policy.counts == [*range(first), *range(len(policy.counts) - first)]
+    assert first > 1
