@@ -146,9 +146,11 @@ def certify(engine: Engine, *, rng: np.random.Generator, masked: bool = False) -
         wanted = of_deterministic(engine, batch, noise=noise)
         engine.critic_gradient(batch, noise=noise)
         engine.actor_gradient(batch)
+    elif isinstance(engine, Continuous):
+        wanted = of_continuous(engine, batch, noise=noise)
+        engine.gradient(batch, noise=noise)
     else:
-        continuous = isinstance(engine, Continuous)
-        wanted = of_continuous(engine, batch, noise=noise) if continuous else of_discrete(engine, batch)
+        wanted = of_discrete(engine, batch)
         engine.gradient(batch, noise=noise)
     difference = max(
         _difference(engine.critics.gradient, wanted.critics), _difference(engine.actor.gradient, wanted.actor)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rlaas_ray.errors import EngineFailed, InvalidInput
+from rlaas_ray.train import analytic
 from rlaas_ray.train.actor_critic import oracle, sac
 from rlaas_ray.train.actor_critic.discrete import Discrete, distribution
 from rlaas_ray.train.actor_critic.temperature import Temperature
@@ -121,17 +122,15 @@ def test_targets_follow_by_their_share_and_at_their_time() -> None:
     np.testing.assert_allclose(engine.targets.flat, 0.75 * before + 0.25 * engine.critics.flat, atol=1e-6)
 
 
-def test_the_temperature_is_torchs_adam_and_can_be_fixed() -> None:
+def test_the_temperature_is_the_adam_of_the_nets_and_can_be_fixed() -> None:
     ours = Temperature(initial=0.5, target=-1.0, fixed=False)
-    theirs = torch.tensor(float(np.log(0.5)), dtype=torch.float64, requires_grad=True)
-    adam = torch.optim.Adam([theirs], lr=0.03)
+    theirs = analytic.fresh_state(np.log(np.array([0.5], np.float32)))
     for entropy in (0.3, -1.2, 2.0, 0.1):
         ours.gradient_from(entropy)
         ours.step(0.03)
-        adam.zero_grad()
-        (theirs * (entropy + 1.0)).backward()
-        adam.step()
-    assert ours.log_alpha == pytest.approx(theirs.item(), abs=1e-12)
+        theirs.gradient[:] = entropy + 1.0
+        theirs.adam(0.03)
+    assert ours.log_alpha == pytest.approx(theirs.parameters.item(), abs=1e-6)
     fixed = Temperature(initial=0.2, target=-1.0, fixed=True)
     fixed.gradient_from(3.0)
     fixed.step(0.1)

@@ -108,7 +108,7 @@ def test_a_checkpoint_goes_on_bit_for_bit() -> None:
 def test_a_quadratic_bandit_is_solved_in_closed_form() -> None:
     """Reward -(a - m(s))^2 with m(s) = 0.5 s: every episode ends at once, so Q(s, a) is the reward and mu(s) must be m(s)."""
     engine, rng = make(observations=1, actions=1, hidden=(32, 32), activation="tanh", **DDPG)
-    for _ in range(3_000):
+    for _ in range(2_000):
         observations = rng.uniform(-1, 1, (64, 1)).astype(np.float32)
         actions = rng.uniform(-1, 1, (64, 1)).astype(np.float32)
         rewards = -np.square(actions - 0.5 * observations)[:, 0]
