@@ -76,6 +76,13 @@ def action_mask(space: Space, observations: Any) -> Bool | None:
     return mask.reshape(len(mask), -1) > 0
 
 
+def mask_size(space: Space) -> int:
+    """Entries of an action mask of this space; 0 where it has none."""
+    if not isinstance(space, gs.Dict) or MASK not in space.spaces:
+        return 0
+    return int(np.prod(space.spaces[MASK].shape))
+
+
 def check(space: Space, observation: Any, *, where: str = "/observation") -> None:
     """Refuses what is not one observation of `space`: BadObservation names the field, what was given and what is wanted.
 

@@ -123,6 +123,13 @@ class TrainSpec(Document):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _one_policy_has_one_memory(self) -> TrainSpec:
+        if self.multi_agent is not None and self.network is not None and self.network.memory != "none":
+            msg = "multi_agent without network.memory"
+            raise ValueError(msg)
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _one_budget(self) -> TrainSpec:
         if self.total_timesteps is not None and self.total_episodes is not None:
             msg = "total_timesteps or total_episodes, not both"

@@ -9,10 +9,11 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from rlaas_ray.errors import InvalidInput, NotBuilt, nearest
+from rlaas_ray.errors import NotBuilt
 from rlaas_ray.specs.algorithms import ALGORITHMS
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train.seam import Family
+from rlaas_ray.train.user import family as users
 
 # name -> module of rlaas_ray.train that holds FAMILY
 _MODULES: Mapping[str, str] = {
@@ -30,12 +31,14 @@ _MODULES: Mapping[str, str] = {
 
 
 def of(spec: TrainSpec) -> Family[Any]:
-    """The family that trains this spec. Raises NotBuilt and InvalidInput with the nearest name."""
+    """The family that trains this spec. Raises NotBuilt, NotFound with the nearest name, InvalidInput."""
     if spec.fast == "off":
         raise NotBuilt(
             "fast: off (RLlib's own env runners and connectors)",
             cure="Use `fast: auto` or `on`: PPO on RLlib with columnar env runners.",
         )
+    if spec.multi_agent is not None:
+        return _family("multi_agent.family")
     if spec.network is not None and spec.network.memory != "none":
         return _remembering(spec)
     module = _MODULES.get(spec.algorithm)
@@ -43,13 +46,7 @@ def of(spec: TrainSpec) -> Family[Any]:
         return _family(module)
     if spec.algorithm in ALGORITHMS:
         raise NotBuilt(f"algorithm {spec.algorithm}", cure=f"Built are {', '.join(sorted(_MODULES))}.")
-    raise InvalidInput(
-        "algorithm",
-        given=spec.algorithm,
-        expected="a name of `rlaas algorithms list`, or module:Class",
-        cure=nearest(spec.algorithm, list(ALGORITHMS)),
-        pointer="/algorithm",
-    )
+    return users.family_of(spec.algorithm)
 
 
 def _remembering(spec: TrainSpec) -> Family[Any]:

@@ -8,20 +8,31 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from rlaas_ray.envs import registry, view
+from rlaas_ray.envs import multi_agent, registry, view
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import decoders, spaces
 from rlaas_ray.specs.arrays import F32, Array, Bool
 from rlaas_ray.specs.train import TrainSpec
 
 VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Agents of a multi-agent env that share a policy. `columns`: where they stand among all agents."""
+
+    policy: str  # "": the only one
+    agents: tuple[str, ...]
+    columns: tuple[int, ...]
+    observation_space: gymnasium.Space[Any]
+    action_space: gymnasium.Space[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,7 @@ class Worlds:
     weights: tuple[float, ...] | None = None
     units: int = 1
     shared: bool = False
+    groups: tuple[Group, ...] = ()  # of a multi-agent env; the spaces are then those of the first
     folder: str | None = None  # where a user's module was found; actors on this machine look there as well
 
     def make(self, *, envs: int, seed: int, first_index: int) -> VectorEnv:
@@ -80,6 +92,12 @@ class Worlds:
         """The shared view, if rows are units."""
         return registry.training_view(self.env) if self.shared else None
 
+    def of_group(self, group: Group) -> Worlds:
+        """What one policy of a multi-agent env sees and does."""
+        return replace(
+            self, observation_space=group.observation_space, action_space=group.action_space, groups=(group,)
+        )
+
     def encode(self, observations: Any) -> F32:
         """Raw batch -> (rows, d)."""
         return spaces.encode(self.observation_space, observations)
@@ -106,6 +124,17 @@ class Worlds:
 
 def of(spec: TrainSpec) -> Worlds:
     """The worlds of a spec. Raises for an env that cannot be made, a view that there is not, spaces that cannot be trained."""
+    folder = None if (found := module_of(spec.env)) is None else str(found.parent)
+    if spec.multi_agent is not None:
+        groups = _groups(spec)
+        return Worlds(
+            env=spec.env,
+            observation_space=groups[0].observation_space,
+            action_space=groups[0].action_space,
+            config=dict(spec.env_config),
+            groups=groups,
+            folder=folder,
+        )
     observation_space, action_space = registry.spaces(spec.env, config=spec.env_config)
     shared = registry.training_view(spec.env) if spec.view != "flat" else None
     if spec.view == "shared" and shared is None:
@@ -124,7 +153,44 @@ def of(spec: TrainSpec) -> Worlds:
         weights=spec.weights,
         units=1 if shared is None else shared.units,
         shared=shared is not None,
-        folder=None if (found := module_of(spec.env)) is None else str(found.parent),
+        folder=folder,
+    )
+
+
+def _groups(spec: TrainSpec) -> tuple[Group, ...]:
+    """One group of all agents, or one for each."""
+    agents = multi_agent.agents_of(spec.env, config=spec.env_config)
+    if spec.multi_agent == "separate":
+        return tuple(
+            Group(
+                policy=agent.name,
+                agents=(agent.name,),
+                columns=(column,),
+                observation_space=agent.observation_space,
+                action_space=agent.action_space,
+            )
+            for column, agent in enumerate(agents)
+        )
+    first = agents[0]
+    other = next(
+        (a for a in agents if (a.observation_space, a.action_space) != (first.observation_space, first.action_space)),
+        None,
+    )
+    if other is not None:
+        raise InvalidInput(
+            f"agents of {spec.env}",
+            given=f"{other.name} has other spaces than {first.name}",
+            expected="the same spaces for a shared policy",
+            cure="Set `multi_agent: separate`.",
+        )
+    return (
+        Group(
+            policy="",
+            agents=tuple(agent.name for agent in agents),
+            columns=tuple(range(len(agents))),
+            observation_space=first.observation_space,
+            action_space=first.action_space,
+        ),
     )
 
 
