@@ -29,6 +29,7 @@ from rlaas_ray.train.checkpoint import Checkpoint
 from rlaas_ray.train.doctor import Doctor
 from rlaas_ray.train.plans import Plan
 from rlaas_ray.train.seam import Build, Trained, Trainer
+from rlaas_ray.train.unexported import Unexported
 from rlaas_ray.train.worlds import Worlds
 from rlaas_ray.train.worlds import of as worlds_of
 
@@ -250,6 +251,8 @@ def _save(run: _Run, *, trainer: Trainer) -> None:
 def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
     """Bundles, evaluation on worlds that training never saw, registration; one of each for each policy."""
     policies = trainer.policies()
+    if not policies and isinstance(trainer, Unexported):
+        return _undelivered(run, unexported=trainer, trainer=trainer)
     told = {name or "policy": _deliver(run, trained, name=name, trainer=trainer) for name, trained in policies.items()}
     result = _result(run, trainer=trainer, state="succeeded")
     if list(told) == ["policy"]:
@@ -257,20 +260,34 @@ def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
     return {**result, "policies": told}
 
 
-def _deliver(run: _Run, trained: Trained, *, name: str, trainer: Trainer) -> dict[str, Any]:
+def _undelivered(run: _Run, *, unexported: Unexported, trainer: Trainer) -> dict[str, Any]:
+    """No bundle and no version, but the evaluation, and why."""
     run.reporter.beat(_progress(run, trainer=trainer, message="evaluating"))
-    given = export.contents(
-        run.spec, plan=run.plan, worlds=run.worlds, trained=trained, created_us=run.clock.now_us(), agent=name
-    )
+    evaluation = _evaluation(run, policy=unexported.decider(), trainer=trainer)
+    told = unexported.told()
+    run.reporter.event("no_bundle", told)
+    result = _result(run, trainer=trainer, state="succeeded")
+    return {**result, "bundle": None, "digest": None, "version": None, "evaluation": evaluation, **told}
+
+
+def _evaluation(run: _Run, *, policy: episodes.Decider, trainer: Trainer) -> dict[str, Any]:
     seed = int(np.random.SeedSequence([run.spec.seed, _EVALUATION_STREAM]).generate_state(1)[0] >> 2)
     found = episodes.evaluate(
-        bundle.in_memory(given),
+        policy,
         make_vector=lambda envs: run.worlds.make_flat(envs=envs, seed=seed),
         episodes=run.spec.evaluate.episodes,
         seed=seed,
         halted=_halted(run, told=_progress(run, trainer=trainer, message="evaluating")),
     )
-    evaluation = found.to_json()
+    return found.to_json()
+
+
+def _deliver(run: _Run, trained: Trained, *, name: str, trainer: Trainer) -> dict[str, Any]:
+    run.reporter.beat(_progress(run, trainer=trainer, message="evaluating"))
+    given = export.contents(
+        run.spec, plan=run.plan, worlds=run.worlds, trained=trained, created_us=run.clock.now_us(), agent=name
+    )
+    evaluation = _evaluation(run, policy=bundle.in_memory(given), trainer=trainer)
     target = _free(run.directory / (f"{BUNDLE}-{name}" if name else BUNDLE))
     digest = export.write(target, given, evaluation=evaluation)
     version = run.reporter.register(target, name=given.name, evaluation=evaluation)

@@ -77,6 +77,7 @@ def test_nothing_is_imported_by_a_string() -> None:
         "rlaas_ray/train/families.py",  # its own families by name: each is loaded only when asked for
         "rlaas_ray/store/trackers.py",  # W&B and TensorBoard, where they are installed
         "rlaas_ray/monitoring/system.py",  # the GPU's library, where there is one
+        "rlaas_ray/train/user/finding.py",  # module:Class of the user
         "rlaas_ray/train/worlds.py",  # where the user's module lies, to send it along
         "rlaas_ray/policies/engines/choice.py",  # its own engines by name: torch is loaded only when asked for
     }
