@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rlaas_ray.specs.arrays import F32, I64
+from rlaas_ray.specs.arrays import F32, I64, Bool
 from rlaas_ray.train import heads
 from rlaas_ray.train.columns import Columns
 from rlaas_ray.train.heads import Evaluated, Head
@@ -107,40 +107,69 @@ def fresh_state(flat: F32) -> FlatState:
     return FlatState(parameters=parameters, gradient=zeros[0], first=zeros[1], second=zeros[2], step=torch.zeros(()))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Pass:
+    """What the loss's parts are counted from, if anybody asks: (n,) each."""
+
+    log_ratio: F32
+    ratio: F32
+    surrogate: F32
+    clipped: F32
+    active: Bool
+    error: F32
+    entropy: F32
+
+
 class Analytic:
     """Gradients of one minibatch, and the update over all of them."""
 
     def __init__(self, state: FlatState, *, shape: Shape, head: Head, loss: Loss) -> None:
         self._state = state
         self._gradient: F32 = state.gradient.numpy()
-        self._network = Network(state.parameters.numpy(), shape)
+        self._network = Network(state.parameters.numpy(), shape, reuse=True)
         self._into = Network(self._gradient, shape)
         self._head = head
         self._loss = loss
 
     def gradient(self, batch: Columns) -> dict[str, float]:
         """Writes the gradient of the mean loss of `batch` into the state; gives the loss's parts."""
+        found = self._gradients(batch)
+        return self._parts(found)
+
+    def _gradients(self, batch: Columns) -> _Pass:
         count = np.float32(len(batch))
         kept_policy: list[tuple[F32, F32]] = []
         kept_value: list[tuple[F32, F32]] = []
         parameters = heads.masked(self._network.distribution(batch.observations, kept=kept_policy), batch.masks)
-        values = self._network.values(batch.observations, kept=kept_value)
+        error = self._network.values(batch.observations, kept=kept_value) - batch.targets
         found = self._head.evaluate(parameters, batch.actions)
         log_ratio = found.log_probability - batch.log_probabilities
         ratio = np.exp(log_ratio)
         surrogate = batch.advantages * ratio
-        clipped = batch.advantages * np.clip(ratio, 1 - self._loss.clip, 1 + self._loss.clip)
+        low, high = np.float32(1 - self._loss.clip), np.float32(1 + self._loss.clip)
+        clipped = batch.advantages * np.minimum(np.maximum(ratio, low), high)
         active = surrogate <= clipped
-        error = values - batch.targets
         self._backward(
             found,
             kept=(kept_policy, kept_value),
-            d_log_probability=-surrogate * active / count,
+            d_log_probability=surrogate * active / -count,
             d_value=(np.float32(2 * self._loss.value_coefficient) / count) * error[:, None],
             count=float(count),
         )
-        policy_loss = -float(np.minimum(surrogate, clipped).mean())
-        value_loss = float(np.dot(error, error) / count)
+        return _Pass(
+            log_ratio=log_ratio,
+            ratio=ratio,
+            surrogate=surrogate,
+            clipped=clipped,
+            active=active,
+            error=error,
+            entropy=found.entropy,
+        )
+
+    def _parts(self, found: _Pass) -> dict[str, float]:
+        count = len(found.error)
+        policy_loss = -float(np.minimum(found.surrogate, found.clipped).mean())
+        value_loss = float(np.dot(found.error, found.error) / count)
         entropy = float(found.entropy.mean())
         return {
             "total_loss": policy_loss
@@ -149,8 +178,8 @@ class Analytic:
             "policy_loss": policy_loss,
             "vf_loss": value_loss,
             "entropy": entropy,
-            "mean_kl": float((ratio - 1 - log_ratio).mean()),
-            "clipped_share": 1.0 - float(active.mean()),
+            "mean_kl": float((found.ratio - 1 - found.log_ratio).mean()),
+            "clipped_share": 1.0 - np.count_nonzero(found.active) / count,
         }
 
     def _backward(
@@ -192,13 +221,13 @@ class Analytic:
         """All epochs over `batch`; gives the means over the last epoch. `all_reduce` averages gradients between learners."""
         last: list[dict[str, float]] = []
         for epoch, minibatch in minibatches(batch, schedule=schedule, rng=rng):
-            stats = self.gradient(minibatch)
+            found = self._gradients(minibatch)
             if all_reduce is not None:
                 all_reduce(self._state.gradient)
-            stats["gradient_norm"] = self.clip()
-            self._state.adam(schedule.learning_rate)
+            norm = self.clip()
             if epoch == schedule.epochs - 1:
-                last.append(stats)
+                last.append({**self._parts(found), "gradient_norm": norm})
+            self._state.adam(schedule.learning_rate)
         return {name: float(np.mean([stats[name] for stats in last])) for name in last[0]}
 
 
@@ -208,18 +237,31 @@ def minibatches(batch: Columns, *, schedule: Schedule, rng: np.random.Generator)
     used = max(1, round(rows * schedule.share))
     count = min(schedule.minibatches, used)
     for epoch in range(schedule.epochs):
-        order = rng.permutation(rows)[:used]
+        # One gather an epoch: every minibatch is then a view.
+        permuted = take(batch, rng.permutation(rows)[:used])
         for index in range(count):
-            yield epoch, take(batch, order[index * used // count : (index + 1) * used // count])
+            yield epoch, _between(permuted, low=index * used // count, high=(index + 1) * used // count)
 
 
 def take(batch: Columns, rows: I64) -> Columns:
     """The rows named, copied."""
     return Columns(
-        observations=batch.observations[rows],
-        actions=batch.actions[rows],
-        log_probabilities=batch.log_probabilities[rows],
-        advantages=batch.advantages[rows],
-        targets=batch.targets[rows],
-        masks=None if batch.masks is None else batch.masks[rows],
+        observations=batch.observations.take(rows, axis=0),
+        actions=batch.actions.take(rows, axis=0),
+        log_probabilities=batch.log_probabilities.take(rows),
+        advantages=batch.advantages.take(rows),
+        targets=batch.targets.take(rows),
+        masks=None if batch.masks is None else batch.masks.take(rows, axis=0),
+    )
+
+
+def _between(batch: Columns, *, low: int, high: int) -> Columns:
+    """Rows low to high, views."""
+    return Columns(
+        observations=batch.observations[low:high],
+        actions=batch.actions[low:high],
+        log_probabilities=batch.log_probabilities[low:high],
+        advantages=batch.advantages[low:high],
+        targets=batch.targets[low:high],
+        masks=None if batch.masks is None else batch.masks[low:high],
     )

@@ -65,41 +65,46 @@ class Categorical(Head):
     def draw(self, parameters: F32, noise: F32) -> Array:
         chosen = np.empty(noise.shape, dtype=np.int64)
         for column, (low, high) in enumerate(self._blocks):
-            logits = parameters[:, low:high]
-            mass = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
-            chosen[:, column] = (mass < noise[:, column, None] * mass[:, -1:]).sum(axis=1)
+            mass = _shifted(parameters, low=low, high=high)
+            np.exp(mass, out=mass)
+            np.add.accumulate(mass, axis=0, out=mass)
+            np.add.reduce(mass < noise[:, column] * mass[-1], axis=0, dtype=np.int64, out=chosen[:, column])
         return chosen
 
     def evaluate(self, parameters: F32, actions: Array) -> Evaluated:
-        rows = np.arange(parameters.shape[0])
-        log_probability: F32 = np.zeros(parameters.shape[0], dtype=np.float32)
-        entropy: F32 = np.zeros(parameters.shape[0], dtype=np.float32)
+        count = len(parameters)
+        log_probability: F32 = np.zeros(count, dtype=np.float32)
+        entropy: F32 = np.zeros(count, dtype=np.float32)
         blocks = []
         for column, (low, high) in enumerate(self._blocks):
-            logits = parameters[:, low:high]
-            shifted = logits - logits.max(axis=1, keepdims=True)
-            mass = np.exp(shifted)
-            total = mass.sum(axis=1, keepdims=True)
-            logs = shifted - np.log(total)
+            logs = _shifted(parameters, low=low, high=high)
+            mass = np.exp(logs)
+            total = np.add.reduce(mass, axis=0)
+            logs -= np.log(total)
             mass /= total
-            block_entropy = -np.einsum("nk,nk->n", mass, logs)
-            chosen = actions[:, column]
-            log_probability += logs[rows, chosen]
+            block_entropy = -np.add.reduce(mass * logs, axis=0)
+            chosen = actions[:, column] * count + np.arange(count)  # in the flat (k, n)
+            log_probability += logs.reshape(-1).take(chosen)
             entropy += block_entropy
             blocks.append((mass, logs, block_entropy, chosen))
-        return Evaluated(log_probability=log_probability, entropy=entropy, kept=(rows, blocks))
+        return Evaluated(log_probability=log_probability, entropy=entropy, kept=blocks)
 
     def backward(self, kept: Evaluated, *, d_log_probability: F32, d_entropy: float) -> F32:
-        rows, blocks = kept.kept
-        out = np.empty((rows.shape[0], self.size), dtype=np.float32)
-        for (low, high), (mass, logs, entropy, chosen) in zip(self._blocks, blocks, strict=True):
-            part = -d_log_probability[:, None] * mass
-            part[rows, chosen] += d_log_probability
+        out = np.empty((self.size, len(d_log_probability)), dtype=np.float32)
+        for (low, high), (mass, logs, entropy, chosen) in zip(self._blocks, kept.kept, strict=True):
+            part = np.multiply(mass, -d_log_probability, out=out[low:high])
+            part.reshape(-1)[chosen] += d_log_probability
             if d_entropy:
                 # dH/dlogits = -p (log p + H)
-                part -= np.float32(d_entropy) * mass * (logs + entropy[:, None])
-            out[:, low:high] = part
-        return out
+                part -= np.float32(d_entropy) * mass * (logs + entropy)
+        return out.T
+
+
+def _shifted(parameters: F32, *, low: int, high: int) -> F32:
+    """Logits minus their maximum as (k, n): reducing over the first axis is a tenth of the time of reducing over the last."""
+    found: F32 = np.array(parameters[:, low:high].T, order="C")
+    found -= np.maximum.reduce(found, axis=0)
+    return found
 
 
 class Gaussian(Head):

@@ -64,70 +64,128 @@ def named(flat: F32, places: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str,
     return found
 
 
-class Tower:
-    """One multilayer perceptron over views; `forward` keeps what `backward` needs only when told to."""
+class Room:
+    """Arrays that are used again and again: page faults and allocations cost as much as small matrix products."""
 
-    def __init__(self, named: dict[str, F32], *, tower: str, activation: Activation) -> None:
+    def __init__(self) -> None:
+        self._arrays: dict[str, F32] = {}
+        self._ones: F32 = np.ones(0, dtype=np.float32)
+
+    def take(self, name: str, *, rows: int, width: int) -> F32:
+        """(rows, width), its content what the last user of that name left."""
+        found = self._arrays.get(name)
+        if found is None or found.shape[0] < rows or found.shape[1] != width:
+            found = self._arrays[name] = np.empty((rows, width), dtype=np.float32)
+        return found[:rows]
+
+    def ones(self, rows: int) -> F32:
+        """(rows,): a product with it sums columns faster than `np.add.reduce`."""
+        if self._ones.shape[0] < rows:
+            self._ones = np.ones(rows, dtype=np.float32)
+        return self._ones[:rows]
+
+
+class Tower:
+    """One multilayer perceptron over views; `forward` keeps what `backward` needs only when told to.
+
+    With `reuse`, what forward gave is valid until the next forward of the same tower.
+    """
+
+    def __init__(self, named: dict[str, F32], *, tower: str, activation: Activation, reuse: bool = False) -> None:
         count = sum(1 for name in named if name.startswith(f"{tower}.")) // 2
         self._weights = [named[f"{tower}.{layer}.weight"] for layer in range(count)]
         self._transposed = [weight.T for weight in self._weights]
         self._biases = [named[f"{tower}.{layer}.bias"] for layer in range(count)]
         self._activation = activation
+        self._reuse = reuse
+        self._room = Room()
 
     def forward(self, inputs: F32, *, kept: list[tuple[F32, F32]] | None = None) -> F32:
         """Outputs (n, k) of inputs (n, d). `kept` receives (layer input, activation derivative)."""
         last = len(self._weights) - 1
         for layer, (weight, bias) in enumerate(zip(self._transposed, self._biases, strict=True)):
-            outputs = inputs @ weight
+            outputs = self._empty(f"outputs.{layer}", rows=len(inputs), width=weight.shape[1])
+            np.matmul(inputs, weight, out=outputs)
             outputs += bias
             if layer == last:
                 if kept is not None:
                     kept.append((inputs, outputs))
                 return outputs
-            inputs_before = inputs
-            inputs, derivative = _activate(outputs, self._activation, derive=kept is not None)
-            if kept is not None:
+            if kept is None:
+                inputs = _activate(outputs, self._activation)
+            else:
+                derivative = self._empty(f"derivative.{layer}", rows=len(outputs), width=outputs.shape[1])
+                inputs_before, inputs = inputs, _differentiate(outputs, self._activation, into=derivative)
                 kept.append((inputs_before, derivative))
         raise AssertionError
 
     def backward(self, gradient: F32, *, kept: list[tuple[F32, F32]], into: Tower) -> None:
         """Writes d loss / d parameters into the views of `into`; gradient is d loss / d outputs (n, k)."""
+        ones = self._room.ones(len(gradient))
         for layer in range(len(self._weights) - 1, -1, -1):
             inputs, _ = kept[layer]
             np.matmul(gradient.T, inputs, out=into._weights[layer])
-            np.add.reduce(gradient, axis=0, out=into._biases[layer])
+            np.matmul(ones, gradient, out=into._biases[layer])
             if layer:
-                gradient = gradient @ self._weights[layer]
+                weight = self._weights[layer]
+                below = self._room.take(f"gradient.{layer}", rows=len(gradient), width=weight.shape[1])
+                # dot, not matmul: with one output matmul leaves BLAS and takes seven times as long
+                gradient = np.dot(gradient, weight, out=below)
                 gradient *= kept[layer - 1][1]
 
+    def _empty(self, name: str, *, rows: int, width: int) -> F32:
+        if self._reuse:
+            return self._room.take(name, rows=rows, width=width)
+        return np.empty((rows, width), dtype=np.float32)
 
-def _activate(values: F32, activation: Activation, *, derive: bool) -> tuple[F32, F32]:
-    """(activation, its derivative), the derivative only if asked for; `values` is overwritten where that is cheap."""
-    none = values
+
+def _activate(values: F32, activation: Activation) -> F32:
+    """In place."""
     match activation:
         case "tanh":
             np.tanh(values, out=values)
-            return values, np.float32(1) - values * values if derive else none
         case "relu":
             np.maximum(values, 0, out=values)
-            return values, (values > 0).astype(np.float32) if derive else none
         case "silu":
-            gate: F32 = np.float32(1) / (np.float32(1) + np.exp(-values))
-            out: F32 = values * gate
-            return out, gate + out * (np.float32(1) - gate) if derive else none
+            values *= _gate(values)
         case "linear":
-            return values, np.ones_like(values) if derive else none
+            pass
+    return values
+
+
+def _differentiate(values: F32, activation: Activation, *, into: F32) -> F32:
+    """In place; its derivative goes into `into`."""
+    match activation:
+        case "tanh":
+            np.tanh(values, out=values)
+            np.multiply(values, values, out=into)
+            np.subtract(np.float32(1), into, out=into)
+        case "relu":
+            np.maximum(values, 0, out=values)
+            np.greater(values, 0, out=into)
+        case "silu":
+            gate = _gate(values)
+            values *= gate
+            into[:] = gate + values * (np.float32(1) - gate)
+        case "linear":
+            into[:] = 1
+    return values
+
+
+def _gate(values: F32) -> F32:
+    found: F32 = np.float32(1) / (np.float32(1) + np.exp(-values))
+    return found
 
 
 class Network:
-    """Policy and value over one flat vector."""
+    """Policy and value over one flat vector. With `reuse`, results are valid until the next call of the same method."""
 
-    def __init__(self, flat: F32, shape: Shape) -> None:
+    def __init__(self, flat: F32, shape: Shape, *, reuse: bool = False) -> None:
         named = views(flat, shape)
         self.flat = flat
         self.shape = shape
-        self.actor = Tower(named, tower="actor", activation=shape.activation)
-        self.critic = Tower(named, tower="critic", activation=shape.activation)
+        self.actor = Tower(named, tower="actor", activation=shape.activation, reuse=reuse)
+        self.critic = Tower(named, tower="critic", activation=shape.activation, reuse=reuse)
         self.log_std = named.get("log_std")
 
     def distribution(self, observations: F32, *, kept: list[tuple[F32, F32]] | None = None) -> F32:
