@@ -47,8 +47,15 @@ def contents(
         spec_digest=spec.digest(),
         observations=np.zeros((bundle.GOLDEN_ROWS, width), dtype=np.float32),
     )
+    if worlds.groups:
+        return unseen  # several policies go where all of them together go: `seen`
     policy = bundle.in_memory(unseen)
     return replace(unseen, observations=_visited(policy, worlds=worlds, seed=spec.seed))
+
+
+def seen(given: bundle.BundleContents, *, observations: F32) -> bundle.BundleContents:
+    """The same with the encoded observations that its policy visited."""
+    return replace(given, observations=observations)
 
 
 def write(directory: Path, given: bundle.BundleContents, *, evaluation: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from rlaas_ray.train import checkpoint as checkpoints
 from rlaas_ray.train import export, families, ledger, threads
 from rlaas_ray.train.checkpoint import Checkpoint
 from rlaas_ray.train.doctor import Doctor
+from rlaas_ray.train.multi_agent import together
 from rlaas_ray.train.plans import Plan
 from rlaas_ray.train.seam import Build, Trained, Trainer
 from rlaas_ray.train.unexported import Unexported
@@ -253,11 +254,11 @@ def _finish(run: _Run, *, trainer: Trainer) -> dict[str, Any]:
     policies = trainer.policies()
     if not policies and isinstance(trainer, Unexported):
         return _undelivered(run, unexported=trainer, trainer=trainer)
-    told = {name or "policy": _deliver(run, trained, name=name, trainer=trainer) for name, trained in policies.items()}
+    run.reporter.beat(_progress(run, trainer=trainer, message="evaluating"))
+    deliver = _deliver_together if run.worlds.groups else _deliver_alone
+    told = deliver(run, policies, trainer=trainer)
     result = _result(run, trainer=trainer, state="succeeded")
-    if list(told) == ["policy"]:
-        return {**result, **told["policy"]}
-    return {**result, "policies": told}
+    return {**result, **told[""]} if list(told) == [""] else {**result, "policies": told}
 
 
 def _undelivered(run: _Run, *, unexported: Unexported, trainer: Trainer) -> dict[str, Any]:
@@ -271,7 +272,7 @@ def _undelivered(run: _Run, *, unexported: Unexported, trainer: Trainer) -> dict
 
 
 def _evaluation(run: _Run, *, policy: episodes.Decider, trainer: Trainer) -> dict[str, Any]:
-    seed = int(np.random.SeedSequence([run.spec.seed, _EVALUATION_STREAM]).generate_state(1)[0] >> 2)
+    seed = _evaluation_seed(run)
     found = episodes.evaluate(
         policy,
         make_vector=lambda envs: run.worlds.make_flat(envs=envs, seed=seed),
@@ -282,16 +283,51 @@ def _evaluation(run: _Run, *, policy: episodes.Decider, trainer: Trainer) -> dic
     return found.to_json()
 
 
-def _deliver(run: _Run, trained: Trained, *, name: str, trainer: Trainer) -> dict[str, Any]:
-    run.reporter.beat(_progress(run, trainer=trainer, message="evaluating"))
-    given = export.contents(
-        run.spec, plan=run.plan, worlds=run.worlds, trained=trained, created_us=run.clock.now_us(), agent=name
+def _deliver_alone(run: _Run, policies: Mapping[str, Trained], *, trainer: Trainer) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, trained in policies.items():
+        given = _contents(run, trained, worlds=run.worlds, name=name)
+        evaluation = _evaluation(run, policy=bundle.in_memory(given), trainer=trainer)
+        found[name] = _written(run, given, name=name, evaluation=evaluation)
+    return found
+
+
+def _deliver_together(run: _Run, policies: Mapping[str, Trained], *, trainer: Trainer) -> dict[str, dict[str, Any]]:
+    """Agents are measured together: what one earns depends on the others."""
+    given = {
+        group.policy: _contents(run, policies[group.policy], worlds=run.worlds.of_group(group), name=group.policy)
+        for group in run.worlds.groups
+    }
+    loaded = {name: bundle.in_memory(contents) for name, contents in given.items()}
+    visited = together.visited(loaded, worlds=run.worlds, seed=run.spec.seed, rows=export.VISITED)
+    evaluation = together.evaluation(
+        loaded,
+        worlds=run.worlds,
+        episodes=run.spec.evaluate.episodes,
+        seed=_evaluation_seed(run),
+        halted=_halted(run, told=_progress(run, trainer=trainer, message="evaluating")),
     )
-    evaluation = _evaluation(run, policy=bundle.in_memory(given), trainer=trainer)
+    return {
+        name: _written(run, export.seen(contents, observations=visited[name]), name=name, evaluation=evaluation)
+        for name, contents in given.items()
+    }
+
+
+def _contents(run: _Run, trained: Trained, *, worlds: Worlds, name: str) -> bundle.BundleContents:
+    return export.contents(
+        run.spec, plan=run.plan, worlds=worlds, trained=trained, created_us=run.clock.now_us(), agent=name
+    )
+
+
+def _written(run: _Run, given: bundle.BundleContents, *, name: str, evaluation: dict[str, Any]) -> dict[str, Any]:
     target = _free(run.directory / (f"{BUNDLE}-{name}" if name else BUNDLE))
     digest = export.write(target, given, evaluation=evaluation)
     version = run.reporter.register(target, name=given.name, evaluation=evaluation)
     return {"bundle": str(target), "digest": digest, "version": dict(version), "evaluation": evaluation}
+
+
+def _evaluation_seed(run: _Run) -> int:
+    return int(np.random.SeedSequence([run.spec.seed, _EVALUATION_STREAM]).generate_state(1)[0] >> 2)
 
 
 def _halted(run: _Run, *, told: Progress) -> Callable[[], bool]:

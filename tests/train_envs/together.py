@@ -48,7 +48,7 @@ class Meeting:
 
 
 class Turns:
-    """RLlib's dict API, in turns, spaces of each agent its own: `asker` sees a key and sends it on; `answerer` must repeat it.
+    """RLlib's dict API, in turns, spaces of each agent its own: `asker` sees a key and must say it; `answerer` must repeat it.
 
     What the asker earns is told on the answerer's turn: rewards between own turns must count.
     """
@@ -73,9 +73,10 @@ class Turns:
         if "asker" in actions:
             assert set(actions) == {"asker"}
             said = np.zeros(self._keys, dtype=np.float32)
-            said[int(actions["asker"])] = 1.0
+            self._said = int(actions["asker"])
+            said[self._said] = 1.0
             return {"answerer": said}, {}, ended, cut, {}
-        right = float(int(actions["answerer"]) == self._key)
+        right = float(int(actions["answerer"]) == self._said == self._key)
         self._rounds -= 1
         if self._rounds == 0:
             return {}, {"asker": right, "answerer": right}, {"__all__": True}, cut, {}

@@ -14,8 +14,8 @@ from rlaas_ray.envs import multi_agent
 from rlaas_ray.envs.multi_agent import Copies
 from rlaas_ray.evaluation import agents
 from rlaas_ray.evaluation.episodes import Decider
-from rlaas_ray.policies.bundle import LoadedPolicy
 from rlaas_ray.policies import spaces
+from rlaas_ray.policies.bundle import LoadedPolicy
 from rlaas_ray.specs.arrays import F32
 from rlaas_ray.train.worlds import Group, Worlds
 
