@@ -240,6 +240,21 @@ def _train(attempt: _Attempt) -> dict[str, Any]:
     )
 
 
+def _tune(attempt: _Attempt) -> dict[str, Any]:
+    from rlaas_ray.specs.tune import TuneSpec
+    from rlaas_ray.tune import run
+
+    return run.execute(
+        document.parse(TuneSpec, attempt.run.spec),
+        run_id=attempt.run.id,
+        reporter=attempt.reporter,
+        clock=attempt.clock,
+        directory=attempt.directory,
+        stop=attempt.stop,
+        ray_address=environment.variable("RAY_ADDRESS"),
+    )
+
+
 def _optimize(attempt: _Attempt) -> dict[str, Any]:
     from rlaas_ray.optimize import front, search
     from rlaas_ray.specs.optimize import OptimizeSpec
@@ -301,6 +316,7 @@ def _evaluate(attempt: _Attempt) -> dict[str, Any]:
 
 _WORK: Mapping[str, Callable[[_Attempt], dict[str, Any]]] = {
     "train": _train,
+    "tune": _tune,
     "optimize": _optimize,
     "evaluate": _evaluate,
 }

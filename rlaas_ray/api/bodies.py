@@ -21,6 +21,7 @@ from rlaas_ray.specs.evaluate import EvaluateSpec
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.rollout import RolloutSpec
 from rlaas_ray.specs.train import TrainSpec
+from rlaas_ray.specs.tune import TuneSpec
 from rlaas_ray.store.idempotency import Once
 
 # Names of data sets and envs that people use for the same thing.
@@ -126,7 +127,7 @@ class Register(Document):
 class Adopt(Document):
     """A run that was started by hand, e.g. by `ray job submit`."""
 
-    kind: Literal["train", "optimize", "evaluate"]
+    kind: Literal["train", "tune", "optimize", "evaluate"]
     spec: dict[str, Any]
     place: Literal["here", "ray", "kuberay"]
     place_ref: str = Field(min_length=1, max_length=200)
@@ -170,9 +171,18 @@ _TRAIN: dict[str, Any] = {
     "seed": 7,
     "name": "cart",
 }
+_TUNE: dict[str, Any] = {
+    "train": {"env": "CartPole-v1", "total_timesteps": 50_000},
+    "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "epochs": {"low": 2, "high": 12}},
+    "search": "tpe",
+    "scheduler": "asha",
+    "trials": 20,
+    "seed": 7,
+}
 _EVENT: dict[str, Any] = {"seq": 1, "kind": "checkpoint", "time_us": 1_700_000_000_000_000, "data": {"steps": 4096}}
 EXAMPLES: dict[type[Document], dict[str, Any]] = {
     TrainSpec: _TRAIN,
+    TuneSpec: _TUNE,
     OptimizeSpec: {"problem": "5g", "algorithm": "nsga3", "mode": "emergency", "population_size": 100, "seed": 7},
     EvaluateSpec: {"policy": "baseline:CartPole-v1/random", "env": "CartPole-v1", "episodes": 64, "seed": 0},
     EndpointSpec: {"name": "cells", "champion": "baseline:rlaas/RanControl-v1/hold", "assign_by": "unit"},
@@ -211,6 +221,10 @@ def schemas() -> dict[str, Any]:
 
 def training(body: dict[str, Any]) -> TrainSpec:
     """A TrainSpec from its own form or from the SDK's: model_type, dataset, parameters or hyperparameters."""
+    return document.parse(TrainSpec, _training_fields(body))
+
+
+def _training_fields(body: dict[str, Any]) -> dict[str, Any]:
     flat = _merged(body, inner=("parameters", "hyperparameters"))
     kind = flat.pop("training_type", "reinforcement_learning")
     if kind != "reinforcement_learning":
@@ -220,7 +234,7 @@ def training(body: dict[str, Any]) -> TrainSpec:
     if isinstance(dataset, str):
         flat["dataset"] = DATASETS.get(dataset, dataset)
     _renamed(flat, "dataset", to="env")
-    return document.parse(TrainSpec, flat)
+    return flat
 
 
 def optimization(body: dict[str, Any]) -> OptimizeSpec:
@@ -230,10 +244,20 @@ def optimization(body: dict[str, Any]) -> OptimizeSpec:
     return document.parse(OptimizeSpec, flat)
 
 
-def spec(kind: str, body: dict[str, Any]) -> TrainSpec | OptimizeSpec | EvaluateSpec:
+def tuning(body: dict[str, Any]) -> TuneSpec:
+    """A TuneSpec; its `train` in the own form of a TrainSpec or in the SDK's."""
+    inner = body.get("train")
+    if not isinstance(inner, dict):
+        return document.parse(TuneSpec, body)
+    return document.parse(TuneSpec, {**body, "train": _training_fields(inner)})
+
+
+def spec(kind: str, body: dict[str, Any]) -> TrainSpec | TuneSpec | OptimizeSpec | EvaluateSpec:
     """The spec of a run of this kind."""
     if kind == "train":
         return training(body)
+    if kind == "tune":
+        return tuning(body)
     return optimization(body) if kind == "optimize" else document.parse(EvaluateSpec, body)
 
 

@@ -53,6 +53,7 @@ TABLE: Mapping[str, frozenset[str]] = {
             ("GET", "/{run_id}/metrics", READ),
             ("GET", "/{run_id}/logs", READ),
             ("GET", "/{run_id}/front", READ),
+            ("GET", "/{run_id}/trials", READ),
             ("POST", "/{run_id}/stop", WORK),
         )
     },

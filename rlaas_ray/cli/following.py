@@ -1,4 +1,4 @@
-"""Starting a run and staying with it: the same for train, optimize and evaluate.
+"""Starting a run and staying with it: the same for train, tune, optimize and evaluate.
 
 With a server: ask it, then follow until the run ends; Ctrl-C stops the run and says how to resume. Without one: the same API
 in this process, and the attempt too. Inside a Ray job that nobody announced, the run is announced here. Never polls faster
@@ -17,7 +17,7 @@ import yaml
 
 from rlaas_ray.cli import job, modules, output, server
 from rlaas_ray.errors import BadJson, Interrupted, InvalidInput, NotFound, WorkFailed
-from rlaas_ray.sdk.handles import Run
+from rlaas_ray.sdk.handles import Run, Study
 from rlaas_ray.specs import document
 
 
@@ -40,8 +40,10 @@ def command(kind: str, document_kind: type[document.Document], *, path: str | No
 
         return attempts.inside(run_id, attempt=attempt or 1)
     body = checked(document_kind, spec_of(path, sets=sets, given=told))
-    for field in ("env", "problem"):
+    for field in ("env", "problem", "function"):
         modules.send(str(body.get(field, "")))
+    if isinstance(body.get("train"), dict):
+        modules.send(str(body["train"].get("env", "")))
     execute(kind, body, no_wait=no_wait, as_json=as_json, as_jsonl=as_jsonl)
     return None
 
@@ -54,7 +56,7 @@ def spec_of(path: str | None, *, sets: tuple[str, ...], given: Mapping[str, Any]
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise InvalidInput("--set", given=pair, expected="KEY=VALUE")
-        _put(body, name.split("."), value=_value(text))
+        _put(body, name.split("."), value=value(text))
     return body
 
 
@@ -84,7 +86,8 @@ def checked(kind: type[document.DocumentT], body: Mapping[str, Any]) -> dict[str
 def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as_jsonl: bool) -> None:
     """Start the run where it belongs, stay with it unless told not to, print it."""
     inside = job.unannounced()
-    title = f"{kind} {body.get('env') or body.get('problem')}"
+    inner = body.get("train") if isinstance(body.get("train"), dict) else {}
+    title = f"{kind} {body.get('env') or body.get('problem') or body.get('function') or (inner or {}).get('env')}"
     if server.address() is None:
         from rlaas_ray.cli import attempts
 
@@ -109,14 +112,14 @@ def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as
 def follow(run: Run, *, title: str, quiet: bool, as_jsonl: bool) -> dict[str, Any]:
     """Show the run's progress until it has ended; gives its document. Ctrl-C stops the run."""
     try:
-        with output.Bar(title, quiet=quiet) as bar:
+        with bar(run, title=title, quiet=quiet) as shown:
             if as_jsonl:
                 for event in run:
                     output.line({"seq": event.seq, "kind": event.kind, **event.data})
             while run.refresh()["state"] not in {"succeeded", "failed", "stopped"}:
-                bar.tell(run.document["progress"])
+                shown.tell(run.document["progress"])
                 output.pause(0.5)
-            bar.tell(run.document["progress"])
+            shown.tell(run.document["progress"])
     except KeyboardInterrupt:
         run.stop()
         output.say(f"stopping {run.id} at its next safe point; Ctrl-C again leaves it to that")
@@ -125,9 +128,22 @@ def follow(run: Run, *, title: str, quiet: bool, as_jsonl: bool) -> dict[str, An
     return run.document
 
 
+def bar(run: Run, *, title: str, quiet: bool) -> output.Bar:
+    """What shows the run's progress: a bar, for a study with its trials below."""
+    if not isinstance(run, Study):
+        return output.Bar(title, quiet=quiet)
+    from rlaas_ray.cli import trials
+
+    return trials.Table(title, quiet=quiet, run=run)
+
+
 def summary(final: Mapping[str, Any]) -> None:
     """A run for people."""
     click.echo(f"{final['id']}  {final['state']}")
+    best = (final.get("result") or {}).get("best")
+    if best:
+        values = ", ".join(f"{value:.6g}" for value in best["values"])
+        click.echo(f"  best  trial {best['trial']}: {values} with {_brief(best['parameters'])}")
     for name, value in (final.get("result") or {}).items():
         if isinstance(value, int | float | str) or (name in {"version", "evaluation"} and isinstance(value, Mapping)):
             shown = _brief(value) if isinstance(value, Mapping) else value
@@ -169,7 +185,7 @@ def _put(body: dict[str, Any], path: list[str], *, value: Any) -> None:
     body[path[-1]] = value
 
 
-def _value(text: str) -> Any:
+def value(text: str) -> Any:
     """As YAML reads it, but 3e-4 is a number, as everybody means it (YAML 1.1 wants 3.0e-4)."""
     found = yaml.safe_load(text)
     if isinstance(found, str):

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("rlaas_ray.cli.doctor", "doctor", "Check this machine and this home; each fault with its cure."),
     "env": ("rlaas_ray.cli.environments", "env", "Environments: list, show, check, bench, score."),
     "train": ("rlaas_ray.cli.train", "train", "Train a policy, write a bundle, register it."),
+    "tune": ("rlaas_ray.cli.tune", "tune", "Search what a training takes; the best policy is registered."),
     "optimize": ("rlaas_ray.cli.optimize", "optimize", "Search for a front of solutions and choose a point."),
     "evaluate": ("rlaas_ray.cli.evaluate", "evaluate", "Measure a policy on an env over fresh episodes."),
     "runs": ("rlaas_ray.cli.runs", "runs", "Runs: list, show, watch, doctor, logs, stop, resume."),

@@ -14,7 +14,7 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.option("--kind", type=click.Choice(["train", "optimize", "evaluate"]))
+@click.option("--kind", type=click.Choice(["train", "tune", "optimize", "evaluate"]))
 @click.option("--state", type=click.Choice(["queued", "running", "stopping", "succeeded", "failed", "stopped"]))
 @output.json_option
 def listed(*, limit: int, kind: str | None, state: str | None, as_json: bool) -> None:
@@ -70,7 +70,7 @@ def watch(*, run_id: str, as_json: bool, as_jsonl: bool) -> None:
             for event in run:
                 output.line({"seq": event.seq, "kind": event.kind, **event.data})
             return
-        with output.Bar(run_id, quiet=as_json) as bar:
+        with following.bar(run, title=run_id, quiet=as_json) as bar:
             while run.refresh()["state"] not in {"succeeded", "failed", "stopped"}:
                 bar.tell(run.document["progress"])
                 output.pause(0.5)

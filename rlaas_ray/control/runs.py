@@ -26,7 +26,13 @@ from rlaas_ray.store.database import Connection, Database
 from rlaas_ray.store.idempotency import Made, Once
 
 LEASE_S = 30.0
-PATHS: Mapping[str, str] = {"train": "training", "optimize": "optimization", "evaluate": "evaluations"}
+_EVENTS = 1_000_000  # of one run, at most
+PATHS: Mapping[str, str] = {
+    "train": "training",
+    "tune": "tuning",
+    "optimize": "optimization",
+    "evaluate": "evaluations",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +190,16 @@ class Runs:
                 return run.result
             found = [event for event in rows.events(tx, run_id, after=0, limit=100_000) if event.kind == "front"]
         return found[-1].data if found else {"front": [], "hypervolume": None}
+
+    def trials(self, run_id: str) -> list[dict[str, Any]]:
+        """The trials of a study, by number: the newest `trial` event of each."""
+        with self._database.read() as tx:
+            run = rows.get(tx, run_id)
+            if run.kind != "tune":
+                raise NotFound(f"{run_id} is no study", given=run.kind, expected="a run of kind tune")
+            events = rows.events(tx, run_id, after=0, limit=_EVENTS)
+        found = {event.data["trial"]: event.data for event in events if event.kind == "trial"}
+        return [found[number] for number in sorted(found)]
 
     # what run processes ask
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from rlaas_ray.errors import NotBuilt
 from rlaas_ray.specs.runs import Run
 
-_VERBS = {"train": "train", "optimize": "optimize", "evaluate": "evaluate"}
+_VERBS = {"train": "train", "tune": "tune", "optimize": "optimize", "evaluate": "evaluate"}
 
 
 def arguments(run: Run) -> list[str]:

@@ -38,6 +38,7 @@ class AsyncRLaaSClient:
         )
         self.runs = AsyncRuns(self)
         self.training = AsyncTraining(self)
+        self.tuning = AsyncTuning(self)
         self.optimization = AsyncOptimization(self)
         self.evaluations = AsyncEvaluations(self)
         self.models = AsyncModels(self)
@@ -166,8 +167,8 @@ class AsyncRuns:
         self._client = client
 
     async def get(self, run_id: str) -> async_handles.AsyncRun:
-        """The run of this id."""
-        return async_handles.AsyncRun(self._client, await self._client.get(f"{exchange.API}/runs/{run_id}"))
+        """The run of this id; a study where it is one."""
+        return async_handles.run_of(self._client, await self._client.get(f"{exchange.API}/runs/{run_id}"))
 
     async def list(
         self, *, limit: int | None = 50, kind: str | None = None, state: str | None = None
@@ -178,10 +179,10 @@ class AsyncRuns:
     async def started(
         self, kind: str, spec: Mapping[str, Any], *, idempotency_key: str | None = None
     ) -> async_handles.AsyncRun:
-        """Start a run of `kind` (train, optimize, evaluate)."""
+        """Start a run of `kind` (train, tune, optimize, evaluate)."""
         path = f"{exchange.API}/{exchange.RUN_PATHS[kind]}"
         document = await self._client.post(path, json=dict(spec), idempotency_key=idempotency_key)
-        return async_handles.AsyncRun(self._client, document)
+        return async_handles.run_of(self._client, document)
 
 
 class AsyncTraining:
@@ -205,6 +206,27 @@ class AsyncTraining:
     async def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
         """Trainings, newest first."""
         return await self._client.pages(f"{exchange.API}/training", limit=limit)
+
+
+class AsyncTuning:
+    """Studies: searches over what trainings take."""
+
+    def __init__(self, client: AsyncRLaaSClient) -> None:
+        self._client = client
+
+    async def start(self, *, idempotency_key: str | None = None, **spec: Any) -> async_handles.AsyncStudy:
+        """Start a study: the fields of a TuneSpec, `space` and `train` (or `function`) at least."""
+        path = f"{exchange.API}/{exchange.RUN_PATHS['tune']}"
+        document = await self._client.post(path, json=spec, idempotency_key=idempotency_key)
+        return async_handles.AsyncStudy(self._client, document)
+
+    async def get(self, run_id: str) -> async_handles.AsyncStudy:
+        """The study of this id."""
+        return async_handles.AsyncStudy(self._client, await self._client.get(f"{exchange.API}/tuning/{run_id}"))
+
+    async def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
+        """Studies, newest first."""
+        return await self._client.pages(f"{exchange.API}/tuning", limit=limit)
 
 
 class AsyncOptimization:

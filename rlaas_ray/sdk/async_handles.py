@@ -43,7 +43,7 @@ class _Asks(Protocol):
 
 
 class AsyncRun:
-    """A run: a training, a search or an evaluation."""
+    """A run: a training, a study, a search or an evaluation."""
 
     def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
         self._client = client
@@ -100,7 +100,7 @@ class AsyncRun:
 
     async def wait_for_completion(
         self, timeout_s: float | None = None
-    ) -> results.RunResult | results.OptimizationResult | results.Evaluation:
+    ) -> results.RunResult | results.TuningResult | results.OptimizationResult | results.Evaluation:
         """Wait until it has ended well; gives its result. Raises WorkFailed where it failed or was stopped."""
         document = await self.ended(timeout_s=timeout_s)
         if document["state"] == "succeeded":
@@ -109,6 +109,31 @@ class AsyncRun:
         words = error.get("detail") or error.get("reason") or f"it was {document['state']}"
         cure = error.get("cure") or f"`rlaas runs logs {self.id}` shows why; `rlaas runs resume {self.id}` goes on."
         raise WorkFailed(f"run {self.id} {document['state']}: {words}", cure=cure)
+
+
+class AsyncStudy(AsyncRun):
+    """A study: a run with trials."""
+
+    async def trials(self) -> list[dict[str, Any]]:
+        """Its trials so far, by number: state, parameters, values, the 95 % interval over seeds, seconds."""
+        found = await self._client.get(f"{exchange.API}/tuning/{self.id}/trials")
+        return list(found["items"])
+
+    @property
+    async def best(self) -> dict[str, Any] | None:
+        """The best trial: of the result once there is one, until then of those that have completed; None before the first."""
+        result = (await self.refresh()).get("result") or {}
+        if result.get("best"):
+            return dict(result["best"])
+        spec = self.document["spec"]
+        told = spec["objective"]
+        first = told if isinstance(told, str) else told[0]
+        up = spec.get("maximise", True) if isinstance(first, str) else first["maximise"]
+        done = [
+            trial for trial in await self.trials() if trial["state"] == "completed" and trial["feasible"] is not False
+        ]
+        chosen = [trial["ci95"][0 if up else 1] if trial["ci95"] else trial["values"][0] for trial in done]
+        return done[chosen.index(max(chosen) if up else min(chosen))] if done else None
 
 
 class AsyncEndpoint:
@@ -241,6 +266,11 @@ class AsyncRollout:
     @property
     def _path(self) -> str:
         return f"{exchange.API}/endpoints/{self.endpoint}/rollouts/{self.id}"
+
+
+def run_of(client: _Asks, document: dict[str, Any]) -> AsyncRun:
+    """The handle that fits the run's kind."""
+    return AsyncStudy(client, document) if document["kind"] == "tune" else AsyncRun(client, document)
 
 
 def _reason(text: str | None) -> dict[str, str]:

@@ -40,6 +40,7 @@ class RLaaSClient:
         )
         self.runs = Runs(self)
         self.training = Training(self)
+        self.tuning = Tuning(self)
         self.optimization = Optimization(self)
         self.evaluations = Evaluations(self)
         self.models = Models(self)
@@ -166,8 +167,8 @@ class Runs:
         self._client = client
 
     def get(self, run_id: str) -> handles.Run:
-        """The run of this id."""
-        return handles.Run(self._client, self._client.get(f"{exchange.API}/runs/{run_id}"))
+        """The run of this id; a study where it is one."""
+        return handles.run_of(self._client, self._client.get(f"{exchange.API}/runs/{run_id}"))
 
     def list(
         self, *, limit: int | None = 50, kind: str | None = None, state: str | None = None
@@ -176,10 +177,10 @@ class Runs:
         return self._client.pages(f"{exchange.API}/runs", limit=limit, kind=kind, state=state)
 
     def started(self, kind: str, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> handles.Run:
-        """Start a run of `kind` (train, optimize, evaluate)."""
+        """Start a run of `kind` (train, tune, optimize, evaluate)."""
         path = f"{exchange.API}/{exchange.RUN_PATHS[kind]}"
         document = self._client.post(path, json=dict(spec), idempotency_key=idempotency_key)
-        return handles.Run(self._client, document)
+        return handles.run_of(self._client, document)
 
 
 class Training:
@@ -203,6 +204,27 @@ class Training:
     def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
         """Trainings, newest first."""
         return self._client.pages(f"{exchange.API}/training", limit=limit)
+
+
+class Tuning:
+    """Studies: searches over what trainings take."""
+
+    def __init__(self, client: RLaaSClient) -> None:
+        self._client = client
+
+    def start(self, *, idempotency_key: str | None = None, **spec: Any) -> handles.Study:
+        """Start a study: the fields of a TuneSpec, `space` and `train` (or `function`) at least."""
+        path = f"{exchange.API}/{exchange.RUN_PATHS['tune']}"
+        document = self._client.post(path, json=spec, idempotency_key=idempotency_key)
+        return handles.Study(self._client, document)
+
+    def get(self, run_id: str) -> handles.Study:
+        """The study of this id."""
+        return handles.Study(self._client, self._client.get(f"{exchange.API}/tuning/{run_id}"))
+
+    def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
+        """Studies, newest first."""
+        return self._client.pages(f"{exchange.API}/tuning", limit=limit)
 
 
 class Optimization:

@@ -17,7 +17,7 @@ import orjson
 from rlaas_ray.errors import BadJson, RlaasError, TimedOut, Unavailable, from_problem
 
 API = "/api/v1"
-RUN_PATHS = {"train": "training", "optimize": "optimization", "evaluate": "evaluations"}
+RUN_PATHS = {"train": "training", "tune": "tuning", "optimize": "optimization", "evaluate": "evaluations"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ class _Asks(Protocol):
 
 
 class Run:
-    """A run: a training, a search or an evaluation."""
+    """A run: a training, a study, a search or an evaluation."""
 
     def __init__(self, client: _Asks, document: dict[str, Any]) -> None:
         self._client = client
@@ -102,7 +102,7 @@ class Run:
 
     def wait_for_completion(
         self, timeout_s: float | None = None
-    ) -> results.RunResult | results.OptimizationResult | results.Evaluation:
+    ) -> results.RunResult | results.TuningResult | results.OptimizationResult | results.Evaluation:
         """Wait until it has ended well; gives its result. Raises WorkFailed where it failed or was stopped."""
         document = self.ended(timeout_s=timeout_s)
         if document["state"] == "succeeded":
@@ -111,6 +111,29 @@ class Run:
         words = error.get("detail") or error.get("reason") or f"it was {document['state']}"
         cure = error.get("cure") or f"`rlaas runs logs {self.id}` shows why; `rlaas runs resume {self.id}` goes on."
         raise WorkFailed(f"run {self.id} {document['state']}: {words}", cure=cure)
+
+
+class Study(Run):
+    """A study: a run with trials."""
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Its trials so far, by number: state, parameters, values, the 95 % interval over seeds, seconds."""
+        found = self._client.get(f"{exchange.API}/tuning/{self.id}/trials")
+        return list(found["items"])
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The best trial: of the result once there is one, until then of those that have completed; None before the first."""
+        result = (self.refresh()).get("result") or {}
+        if result.get("best"):
+            return dict(result["best"])
+        spec = self.document["spec"]
+        told = spec["objective"]
+        first = told if isinstance(told, str) else told[0]
+        up = spec.get("maximise", True) if isinstance(first, str) else first["maximise"]
+        done = [trial for trial in self.trials() if trial["state"] == "completed" and trial["feasible"] is not False]
+        chosen = [trial["ci95"][0 if up else 1] if trial["ci95"] else trial["values"][0] for trial in done]
+        return done[chosen.index(max(chosen) if up else min(chosen))] if done else None
 
 
 class Endpoint:
@@ -243,6 +266,11 @@ class Rollout:
     @property
     def _path(self) -> str:
         return f"{exchange.API}/endpoints/{self.endpoint}/rollouts/{self.id}"
+
+
+def run_of(client: _Asks, document: dict[str, Any]) -> Run:
+    """The handle that fits the run's kind."""
+    return Study(client, document) if document["kind"] == "tune" else Run(client, document)
 
 
 def _reason(text: str | None) -> dict[str, str]:

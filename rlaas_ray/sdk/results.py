@@ -58,6 +58,23 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TuningResult:
+    """What a study found; `version` is the best trial's policy, where trials train."""
+
+    run_id: str
+    state: str
+    best: Mapping[str, Any] | None = None
+    version: Mapping[str, Any] | None = None
+    evaluation: Mapping[str, Any] | None = None
+    front: Any = None
+    hypervolume: float | None = None
+    importance: Mapping[str, float] | None = None
+    trials: int | None = None
+    report: str | None = None
+    raw: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizationResult:
     """A front and the point chosen from it."""
 
@@ -92,12 +109,14 @@ def build(kind: type[ValueT], document: Mapping[str, Any], **more: Any) -> Value
     return kind(**{**found, "raw": document})
 
 
-def of_run(document: Mapping[str, Any]) -> RunResult | OptimizationResult | Evaluation:
+def of_run(document: Mapping[str, Any]) -> RunResult | TuningResult | OptimizationResult | Evaluation:
     """The result of a run that ended well."""
     result = document.get("result") or {}
     ended = {"run_id": document["id"], "state": document["state"]}
     if document.get("kind") == "optimize":
         return build(OptimizationResult, result, **ended)
+    if document.get("kind") == "tune":
+        return build(TuningResult, result, **ended)
     if document.get("kind") == "evaluate":
         return build(Evaluation, result, **ended)
     return build(RunResult, result, **ended)

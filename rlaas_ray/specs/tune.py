@@ -208,7 +208,7 @@ def parsed(text: str) -> Constraint:
     if found is None or not isinstance(bound, float):
         msg = f"a constraint such as `evaluation.costs.drops <= 0.1`, not {text!r}"
         raise ValueError(msg)
-    return Constraint(metric=found[1], sense=found[2], bound=bound)  # type: ignore[arg-type]  # the pattern has both
+    return Constraint(metric=found[1], sense=found[2], bound=bound)
 
 
 def option_fields(train: TrainSpec, space: Mapping[str, Dimension]) -> dict[str, Any] | None:

@@ -31,11 +31,9 @@ def write(directory: Path, *, spec: TuneSpec, space: Space, trials: Sequence[Tri
     """Tables, pictures and the page into `directory`; gives what they say and where they lie."""
     pq.write_table(results(trials, spec=spec), directory / RESULTS)
     pq.write_table(progress(trials), directory / PROGRESS)
-    found = {
-        "importance": importance(trials, spec=spec, space=space),
-        "hypervolume": hypervolume(trials, spec=spec),
-    }
-    pictures = plots.draw(directory, spec=spec, space=space, trials=trials, importance=found["importance"])
+    shares = importance(trials, spec=spec, space=space)
+    found = {"importance": shares, "hypervolume": hypervolume(trials, spec=spec)}
+    pictures = plots.draw(directory, spec=spec, space=space, trials=trials, importance=shares)
     page = report.write(directory, spec=spec, trials=trials, found=found, pictures=pictures)
     lies = {"results": RESULTS, "progress": PROGRESS, "report": page.name}
     told = {name: str(directory / file) for name, file in lies.items()}
@@ -65,6 +63,7 @@ def importance(trials: Sequence[Trial], *, spec: TuneSpec, space: Space) -> dict
     values = {trial.values[0] for trial in done if trial.values is not None}
     if len(done) < _FEWEST or len(values) < 2 or not names:
         return None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize" if spec.objectives[0].maximise else "minimize")
     for trial in done:
         parameters = {name: value for name, value in trial.parameters.items() if name in names}

@@ -101,7 +101,7 @@ def _short(value: Any) -> str:
 
 def _importance(importance: Mapping[str, float]) -> Figure:
     figure, axes = _figure(height=0.8 + 0.4 * len(importance))
-    names = list(reversed(importance))
+    names = list(importance)[::-1]
     axes.barh(names, [importance[name] for name in names], color=_BLUE)
     axes.set_xlabel("share of the objective's variation (PED-ANOVA)")
     return figure

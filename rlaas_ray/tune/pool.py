@@ -82,14 +82,22 @@ class Pool:
 @contextlib.contextmanager
 def opened(spec: TuneSpec, *, count: int, address: str | None, clock: Clock, key_file: Path) -> Iterator[Pool]:
     """A pool on the Ray at `address`, or on a small one of its own."""
-    inner = 0 if spec.train is None else (spec.train.num_env_runners or 0) + spec.train.num_learners
-    name = spec.train.env if spec.train is not None else str(spec.function)
-    with cluster.joined(count * (1 + inner), name=name, address=address) as cpus:
+    with cluster.joined(count * (1 + inner(spec)), name=subject(spec), address=address) as cpus:
         pool = Pool(spec, count=count, cpus=cpus, clock=clock, key_file=key_file)
         try:
             yield pool
         finally:
             pool.close()
+
+
+def inner(spec: TuneSpec) -> int:
+    """Ray actors that each trial has of its own."""
+    return 0 if spec.train is None else (spec.train.num_env_runners or 0) + spec.train.num_learners
+
+
+def subject(spec: TuneSpec) -> str:
+    """What a user's module may be found by."""
+    return spec.train.env if spec.train is not None else str(spec.function)
 
 
 def _slot(found: tuple[int, Any]) -> int:

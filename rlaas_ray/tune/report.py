@@ -80,7 +80,7 @@ def _trials(trials: Sequence[Trial], *, spec: TuneSpec) -> str:
     lines = []
     for trial in trials:
         ends = ranking.interval(trial)
-        values = list(trial.values or [None] * len(spec.objectives))
+        values: list[float | None] = [*trial.values] if trial.values else [None] * len(spec.objectives)
         span = "" if ends is None else f"{ends[0]:.5g} to {ends[1]:.5g}"
         cells = [trial.number, trial.state, *values, span, trial.seconds, *(trial.parameters.get(n) for n in names)]
         lines.append(f"<tr>{''.join(f'<td>{escape(_shown(cell))}' for cell in cells)}")

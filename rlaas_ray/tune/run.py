@@ -84,17 +84,20 @@ def execute(
         if spec.on_tune:
             from rlaas_ray.tune import raytune  # noqa: PLC0415 - Ray takes seconds to import
 
-            run.trials = raytune.search(
+            raytune.search(
                 spec,
                 space=space,
                 journal=journal,
                 directory=directory,
+                folder=directory / TRIAL_FOLDER,
+                key_file=directory / KEY,
                 limit=run.limit,
                 parallel=parallel,
                 address=ray_address,
                 warm=_warm(run, journal=journal, space=space),
                 clock=clock,
                 told=lambda trial: _told(run, trial),
+                begun=lambda trials: setattr(run, "trials", trials),
                 tick=lambda: _tick(run),
             )
         else:

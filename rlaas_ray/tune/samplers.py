@@ -83,7 +83,8 @@ class Suggested:
     def __init__(self, spec: TuneSpec, space: Space, *, parallel: int, warm: Sequence[Trial]) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._seed, self._kind, self._parallel = space, spec.seed, spec.search, parallel
-        directions = ["maximize" if objective.maximise else "minimize" for objective in spec.objectives]
+        up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+        directions = [up if objective.maximise else down for objective in spec.objectives]
         self._constraints = len(spec.constraints)
         self._warm = [_finished(trial, space=space) for trial in warm]
         self._study = optuna.create_study(directions=directions)

@@ -181,7 +181,7 @@ class Study:
             self._died(trial, outcome=outcome)
         elif outcome.kind == "failed":
             self._fail(trial, error=outcome.error or {}, seconds=outcome.seconds)
-        elif outcome.kind == "end" or job.number in self._halted or self._expired:
+        elif outcome.kind in {"end", "stopped"} or job.number in self._halted or self._expired:
             state = "completed" if outcome.kind == "end" else "stopped"
             try:
                 found = ended(self._spec, outcome, state=state)
@@ -195,6 +195,10 @@ class Study:
 
     def expire(self) -> None:
         self._expired = True
+
+    def moved(self, number: int, *, parameters: Mapping[str, Any]) -> None:
+        """A scheduler of Ray Tune has changed a running trial."""
+        self._add("moved", self.trials[number], parameters=dict(parameters))
 
     def _job(self, trial: Trial, *, again: bool) -> Job:
         directory = str(self._folder / f"{trial.number:05d}")
@@ -246,7 +250,7 @@ class Study:
             if record.kind == "asked":
                 trial = self.trials[data["trial"]] = Trial(number=data["trial"], parameters=data["parameters"])
                 self._sampler.asked(trial.number, trial.parameters)
-            elif record.kind in {"reported", "told", "failed"}:
+            elif record.kind in {"reported", "told", "failed", "moved"}:
                 trial = self.trials[data.pop("trial")]
                 journals.apply(trial, kind=record.kind, data=data)
                 if record.kind == "reported":
@@ -254,7 +258,7 @@ class Study:
                         self._halted.add(trial.number)
                 elif record.kind == "told":
                     self._hear(trial)
-                else:
+                elif record.kind == "failed":
                     self._sampler.tell(trial)
         self._again = [number for number, trial in self.trials.items() if not trial.ended]
         self._limit = max(self._limit, len(self.trials))

@@ -44,9 +44,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a hand gives back. `step` counts reports; `seeds` has of each seed its metrics and bundles, at the end."""
+    """What a hand gives back. `step` counts reports; `seeds` has of each seed its metrics and bundles, at the end.
 
-    kind: Literal["report", "end", "halted", "failed", "died"]
+    `halted`: it saved what it has and may go on; `stopped`: whoever runs it has ended it early.
+    """
+
+    kind: Literal["report", "end", "halted", "stopped", "failed", "died"]
     step: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)
     seeds: list[dict[str, Any]] = field(default_factory=list)

@@ -14,18 +14,20 @@ from rlaas_ray.api.context import App, Who
 from rlaas_ray.api.events import Streams
 from rlaas_ray.control.application import Application
 from rlaas_ray.control.runs import Wanted
-from rlaas_ray.errors import InvalidInput, NotBuilt, NotFound, nearest
+from rlaas_ray.errors import InvalidInput, NotFound, nearest
 from rlaas_ray.specs.document import Document
 from rlaas_ray.specs.evaluate import EvaluateSpec
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.runs import Progress, RunKind
 from rlaas_ray.specs.train import TrainSpec
+from rlaas_ray.specs.tune import TuneSpec
 
 State = Literal["queued", "running", "succeeded", "failed", "stopping", "stopped"]
-Kind = Literal["train", "optimize", "evaluate"]
+Kind = Literal["train", "tune", "optimize", "evaluate"]
 Tail = Annotated[int, Query(ge=1, le=100_000, description="how many of the last lines")]
 _NOUNS: dict[str, tuple[RunKind, type[Document]]] = {
     "training": ("train", TrainSpec),
+    "tuning": ("tune", TuneSpec),
     "optimization": ("optimize", OptimizeSpec),
     "evaluations": ("evaluate", EvaluateSpec),
 }
@@ -36,7 +38,6 @@ def create() -> list[APIRouter]:
     """One router per noun, and the one for all runs."""
     return [
         *(_noun(name, kind=kind, spec=spec) for name, (kind, spec) in _NOUNS.items()),
-        _tuning(),
         _runs(),
         _reports(),
     ]
@@ -48,6 +49,10 @@ def wanted(kind: RunKind, body: dict[str, Any], *, app: Application, actor: Any)
     if isinstance(spec, TrainSpec):
         app.check_env(spec.env)
         return Wanted(kind="train", spec=spec, place=spec.place, seed=spec.seed, name=spec.name)
+    if isinstance(spec, TuneSpec):
+        if spec.train is not None:
+            app.check_env(spec.train.env)
+        return Wanted(kind="tune", spec=spec, place=spec.place, seed=spec.seed, name=spec.name)
     if isinstance(spec, OptimizeSpec):
         return Wanted(kind="optimize", spec=spec, place="here", seed=spec.seed, name=spec.name)
     app.check_env(spec.env)
@@ -78,6 +83,12 @@ def _noun(noun: str, *, kind: RunKind, spec: type[Document]) -> APIRouter:
         def front(run_id: str, app: App) -> Any:
             return app.runs.front(run_id)
 
+    if kind == "tune":
+
+        @router.get("/{run_id}/trials", operation_id=f"{noun}_trials")
+        def trials(run_id: str, app: App) -> Any:
+            return {"items": app.runs.trials(run_id)}
+
     _shown(router, noun=noun, kind=kind)
     return router
 
@@ -107,16 +118,6 @@ def _shown(router: APIRouter, *, noun: str, kind: RunKind) -> None:
     def stop(run_id: str, app: App, *, actor: Who) -> Any:
         _of_kind(app, run_id, kind=kind)
         return app.runs.stop(run_id, actor=actor)
-
-
-def _tuning() -> APIRouter:
-    router = APIRouter(prefix="/api/v1/tuning", tags=["tuning"])
-
-    @router.post("", status_code=501, operation_id="tuning_create")
-    def create() -> Any:
-        raise NotBuilt("tuning", cure="Train with several specs, or give `rlaas train --set` the values to try.")
-
-    return router
 
 
 def _runs() -> APIRouter:
