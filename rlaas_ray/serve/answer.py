@@ -23,6 +23,7 @@ from rlaas_ray.serve.keys import MAY_DECIDE, MAY_LOOK, Keyring
 from rlaas_ray.serve.rewards import RewardTaker
 from rlaas_ray.serve.shadow import Shadows
 from rlaas_ray.serve.state import EndpointState, State
+from rlaas_ray.serve.tokens import Tokens
 from rlaas_ray.serve.turn import Body, Turn, Wanted
 from rlaas_ray.serve.wire import Answer, Request
 from rlaas_ray.serve.writer import DecisionWriter
@@ -56,7 +57,10 @@ class Answerer:
         self._clock = clock
         self._metrics = metrics
         self._rewards = RewardTaker(writer=writer, clock=clock, metrics=metrics)
-        self._decider = Decider(writer=writer, rng=rng, clock=clock, metrics=metrics, shadows=self.shadows)
+        self._tokens = Tokens(keys)
+        self._decider = Decider(
+            writer=writer, rng=rng, clock=clock, metrics=metrics, shadows=self.shadows, tokens=self._tokens
+        )
         self._latencies: dict[str, Any] = {}  # as many as endpoints
         self._decisions_named = 0
         self._requests_named = 0
@@ -182,7 +186,13 @@ class Answerer:
         items, batched = wire.rows(wire.document(request))
         _size(request, batched=batched)
         wanted = [
-            asks.decision(item, endpoint=endpoint, arrived_s=request.arrived_s, where=f"/batch/{i}" if batched else "")
+            asks.decision(
+                item,
+                endpoint=endpoint,
+                tokens=self._tokens,
+                arrived_s=request.arrived_s,
+                where=f"/batch/{i}" if batched else "",
+            )
             for i, item in enumerate(items)
         ]
         for ask in wanted:
@@ -205,6 +215,7 @@ class Answerer:
         if "state" not in body:
             raise wire.required("state", where="")
         endpoint = state.endpoint("default")
+        asks.refuse_forgetting(endpoint, path=request.path)
         rows, batched = asks.observations(body["state"], endpoint=endpoint)
         _size(request, batched=batched)
         unit = request.headers.get(b"rlaas-unit", b"").decode("utf-8", "replace")
@@ -229,6 +240,7 @@ class Answerer:
         if isinstance(call, Answer):
             return call
         self._keys.check(request, roles=MAY_DECIDE)
+        asks.refuse_forgetting(call.endpoint, path=request.path)
         parsed = inference.parse(request, call)
         unit = parsed.unit or ""
         wanted = self._unnamed(

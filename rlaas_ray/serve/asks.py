@@ -12,6 +12,7 @@ from rlaas_ray.policies import spaces
 from rlaas_ray.serve import wire
 from rlaas_ray.serve.decide import Ask
 from rlaas_ray.serve.state import EndpointState
+from rlaas_ray.serve.tokens import LONGEST, Remembered, Tokens
 from rlaas_ray.specs.arrays import F32, Bool
 
 # An encoded observation (d,) and, where its space has one, its action mask (m,).
@@ -21,7 +22,7 @@ DECISION = frozenset(
 )
 
 
-def decision(item: dict[str, Any], *, endpoint: EndpointState, arrived_s: float, where: str) -> Ask:
+def decision(item: dict[str, Any], *, endpoint: EndpointState, tokens: Tokens, arrived_s: float, where: str) -> Ask:
     """One item of `POST .../decisions`; an ask whose `decision_id` is empty still needs one from the server."""
     wire.known_only(item, known=DECISION, where=where)
     unit = wire.string(item, "unit", where=where)
@@ -29,13 +30,6 @@ def decision(item: dict[str, Any], *, endpoint: EndpointState, arrived_s: float,
         raise wire.required("unit", where=where)
     if "observation" not in item:
         raise wire.required("observation", where=where)
-    if item.get("state_token") is not None:
-        raise InvalidInput(
-            "field 'state_token'",
-            given="a token",
-            expected="none: no policy of this endpoint keeps state",
-            pointer=f"{where}/state_token",
-        )
     if not isinstance(item.get("context", {}), dict | None):
         raise InvalidInput("field 'context'", given=item["context"], expected="an object", pointer=f"{where}/context")
     decision_id = wire.string(item, "decision_id", where=where, longest=128)
@@ -49,6 +43,7 @@ def decision(item: dict[str, Any], *, endpoint: EndpointState, arrived_s: float,
         deadline_s=arrived_s + _limit_ms(item, endpoint=endpoint, where=where) / 1000,
         log=True,
         mask=_mask(endpoint, item["observation"]),
+        remembered=_remembered(item, endpoint=endpoint, tokens=tokens, unit=unit, where=where),
     )
 
 
@@ -59,6 +54,33 @@ def observations(given: Any, *, endpoint: EndpointState) -> tuple[list[Seen], bo
     if not 0 < len(given) <= wire.ROWS_LIMIT:
         raise TooLarge("batch", given=f"{len(given)} rows", expected=f"1 to {wire.ROWS_LIMIT}", pointer="/state")
     return [(_encode(endpoint, one, where=f"/state/{i}"), _mask(endpoint, one)) for i, one in enumerate(given)], True
+
+
+def refuse_forgetting(endpoint: EndpointState, *, path: str) -> None:
+    """Raises InvalidInput where a policy would have to act without its memory: this path has no place for a token."""
+    if endpoint.remembers:
+        raise InvalidInput(
+            "a policy with a memory behind a path without `state_token`",
+            given=path,
+            expected=f"POST /v1/endpoints/{endpoint.table.endpoint}/decisions",
+            cure="Ask there, and send each answer's `state_token` with the next request of its unit.",
+        )
+
+
+def _remembered(
+    item: dict[str, Any], *, endpoint: EndpointState, tokens: Tokens, unit: str, where: str
+) -> Remembered | None:
+    token = wire.string(item, "state_token", where=where, longest=LONGEST)
+    if token is None:
+        return None
+    if not endpoint.remembers:
+        raise InvalidInput(
+            "field 'state_token'",
+            given="a token",
+            expected="none: no policy of this endpoint keeps state",
+            pointer=f"{where}/state_token",
+        )
+    return tokens.open(token, endpoint=endpoint.table.endpoint, unit=unit, where=where)
 
 
 def _limit_ms(item: dict[str, Any], *, endpoint: EndpointState, where: str) -> float:

@@ -18,9 +18,10 @@ import numpy as np
 from rlaas_ray.data import schema
 from rlaas_ray.errors import Conflict, Overloaded, Unavailable
 from rlaas_ray.monitoring.metrics import ServingMetrics
-from rlaas_ray.serve import assignment
+from rlaas_ray.serve import assignment, tokens
 from rlaas_ray.serve.shadow import Shadows
 from rlaas_ray.serve.state import Drawn, EndpointState, ServingPolicy
+from rlaas_ray.serve.tokens import Remembered, Tokens
 from rlaas_ray.serve.writer import DecisionWriter
 from rlaas_ray.specs.arrays import F32, F64, Bool
 from rlaas_ray.specs.routing import Arm, RouteTable
@@ -44,11 +45,15 @@ class Ask:
     log: bool
     arm: Arm | None = None
     mask: Bool | None = None
+    remembered: Remembered | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Decided:
-    """One decision made. `arm` is the assigned one, whoever answered; `action` (a,) as executed."""
+    """One decision made. `arm` is the assigned one, whoever answered; `action` (a,) as executed.
+
+    `state` (s,): what the assigned arm's policy remembers now; None where it has no memory, or another arm answered.
+    """
 
     ask: Ask
     assigned: assignment.Assignment
@@ -61,6 +66,8 @@ class Decided:
     latency_us: int | None  # of its own inference; None for a row that was inferred together with others
     logged: bool = False
     answered: bool = True
+    state: F32 | None = None
+    state_token: str | None = None
 
     def body(self, *, epoch: int) -> dict[str, Any]:
         """The answer's JSON values."""
@@ -77,6 +84,8 @@ class Decided:
         }
         if self.probabilities is not None:
             body["probabilities"] = self.probabilities.tolist()
+        if self.state_token is not None:
+            body["state_token"] = self.state_token
         return body
 
 
@@ -99,7 +108,9 @@ class Decider:
         clock: Clock,
         metrics: ServingMetrics,
         shadows: Shadows,
+        tokens: Tokens,
     ) -> None:
+        self._tokens = tokens
         self._writer = writer
         self._rng = rng
         self._clock = clock
@@ -149,6 +160,8 @@ class Decider:
         for arm, indices in groups.values():
             self._run_group(endpoint, arm=arm, indices=indices, measured=False, **given)
         decided = [made[index] for index in range(len(asks))]
+        if endpoint.remembers:
+            self._seal(decided, endpoint=table.endpoint)
         self._write(endpoint, decided=decided)
         self._count(endpoint, decided=decided)
         if not all(d.answered for d in decided):
@@ -158,6 +171,15 @@ class Decider:
             )
         self._shadows.offer(endpoint, rows=[(d.ask.decision_id, d.ask.row, d.action) for d in decided])
         return decided
+
+    def _seal(self, decided: Sequence[Decided], *, endpoint: str) -> None:
+        """Tokens into the answers. Where another arm stood in, the client keeps the token that it had."""
+        for d in decided:
+            if d.state is not None:
+                digest = d.assigned.arm.digest
+                d.state_token = self._tokens.seal(d.state, endpoint=endpoint, unit=d.ask.unit, digest=digest)
+            elif d.ask.remembered is not None:
+                d.state_token = d.ask.remembered.token
 
     def _alone(self, asks: Sequence[Ask]) -> int | None:
         """Which ask of the turn is inferred first and by itself, so that its time is a measurement of its arm; None: none counts.
@@ -184,9 +206,7 @@ class Decider:
     ) -> None:
         """Decide for one arm; rows that it fails go to its stand-in, still as decisions of the arm."""
         started_s = self._clock.monotonic_s()
-        encoded = np.stack([asks[i].row for i in indices])
-        mask = _masks([asks[i] for i in indices])
-        ok, drawn = self._attempt(endpoint, arm=arm, encoded=encoded, mask=mask, now_s=started_s)
+        ok, drawn = self._attempt(endpoint, arm=arm, asks=[asks[i] for i in indices], now_s=started_s)
         ended_s = self._clock.monotonic_s()
         latency_us = round((ended_s - started_s) * 1e6) if measured else None
         alone = endpoint.stand_in(arm) is None
@@ -215,19 +235,19 @@ class Decider:
             )
 
     def _attempt(
-        self, endpoint: EndpointState, *, arm: Arm, encoded: F32, mask: Bool | None, now_s: float
+        self, endpoint: EndpointState, *, arm: Arm, asks: Sequence[Ask], now_s: float
     ) -> tuple[Bool, Drawn | None]:
         """Which rows (n,) have finite numbers, and what was drawn; None when the arm is ejected or raised."""
-        nothing = np.zeros(len(encoded), dtype=np.bool_)
+        nothing = np.zeros(len(asks), dtype=np.bool_)
         breaker = endpoint.breaker(arm)
         if breaker.is_open(now_s) and endpoint.stand_in(arm) is not None:
             return nothing, None
         policy = endpoint.policy(arm)
-        drawn, error = self._drawn(policy, encoded=encoded, mask=mask)
-        if drawn is None and len(encoded) > 1:
+        drawn, error = self._drawn(policy, asks=asks)
+        if drawn is None and len(asks) > 1:
             # One odd observation must not take the others of its turn along.
-            drawn, error = self._one_by_one(policy, encoded=encoded, mask=mask)
-        good = nothing if drawn is None else _finite(drawn)
+            drawn, error = self._one_by_one(policy, asks=asks)
+        good = nothing if drawn is None else _finite(drawn, remembers=policy.state_size > 0)
         if error is not None:
             _logger.error("arm %s of %s failed", arm.name, endpoint.table.endpoint, exc_info=error)
         if good.any():
@@ -237,24 +257,22 @@ class Decider:
             _logger.error("arm %s of %s is ejected after repeated failures", arm.name, endpoint.table.endpoint)
         return good, drawn
 
-    def _drawn(
-        self, policy: ServingPolicy, *, encoded: F32, mask: Bool | None
-    ) -> tuple[Drawn | None, Exception | None]:
+    def _drawn(self, policy: ServingPolicy, *, asks: Sequence[Ask]) -> tuple[Drawn | None, Exception | None]:
+        encoded, mask = np.stack([ask.row for ask in asks]), _masks(asks)
         try:
-            return policy.decide(encoded, rng=self._rng, mask=mask), None
+            if not policy.state_size:
+                return policy.decide(encoded, rng=self._rng, mask=mask), None
+            held = tokens.states([ask.remembered for ask in asks], digest=policy.digest, size=policy.state_size)
+            return policy.decide(encoded, rng=self._rng, mask=mask, state=held), None
         except Exception as error:  # noqa: BLE001 (a policy is a stranger's code: its unit is answered all the same)
             return None, error
 
-    def _one_by_one(
-        self, policy: ServingPolicy, *, encoded: F32, mask: Bool | None
-    ) -> tuple[Drawn | None, Exception | None]:
+    def _one_by_one(self, policy: ServingPolicy, *, asks: Sequence[Ask]) -> tuple[Drawn | None, Exception | None]:
         """Each row by itself; rows that fail are NaN. None when all do."""
         rows: list[Drawn | None] = []
         last: Exception | None = None
-        for i in range(len(encoded)):
-            drawn, error = self._drawn(
-                policy, encoded=encoded[i : i + 1], mask=None if mask is None else mask[i : i + 1]
-            )
+        for ask in asks:
+            drawn, error = self._drawn(policy, asks=[ask])
             rows.append(drawn)
             last = error or last
         return _stacked(rows), last
@@ -271,12 +289,10 @@ class Decider:
         latency_us: int | None,
     ) -> None:
         other = endpoint.stand_in(arm)
-        encoded = np.stack([asks[i].row for i, _ in failed])
-        mask = _masks([asks[i] for i, _ in failed])
         ok, drawn = (
             (np.zeros(len(failed), dtype=np.bool_), None)
             if other is None
-            else self._attempt(endpoint, arm=other, encoded=encoded, mask=mask, now_s=self._clock.monotonic_s())
+            else self._attempt(endpoint, arm=other, asks=[asks[i] for i, _ in failed], now_s=self._clock.monotonic_s())
         )
         for k, (i, reason) in enumerate(failed):
             if other is None or drawn is None or not ok[k]:
@@ -322,6 +338,7 @@ class _Stacked:
     action: F64
     propensity: F64
     probabilities: F64 | None
+    state: F32 | None
 
 
 def _stacked(rows: list[Drawn | None]) -> Drawn | None:
@@ -329,7 +346,7 @@ def _stacked(rows: list[Drawn | None]) -> Drawn | None:
     if fine is None:
         return None
 
-    def column(name: str) -> F64:
+    def column(name: str) -> Any:
         like = np.full_like(getattr(fine, name), np.nan)
         return np.concatenate([like if row is None else getattr(row, name) for row in rows])
 
@@ -338,13 +355,17 @@ def _stacked(rows: list[Drawn | None]) -> Drawn | None:
         action=column("action"),
         propensity=column("propensity"),
         probabilities=None if fine.probabilities is None else column("probabilities"),
+        state=None if fine.state is None else column("state"),
     )
 
 
-def _finite(drawn: Drawn) -> Bool:
-    """Rows (n,) whose action and propensity are numbers."""
+def _finite(drawn: Drawn, *, remembers: bool) -> Bool:
+    """Rows (n,) whose action and propensity are numbers, and what is remembered: a token of NaN would spoil all that follows."""
     proposed, action = np.isfinite(drawn.action_proposed).all(axis=1), np.isfinite(drawn.action).all(axis=1)
-    return np.asarray(proposed & action & np.isfinite(drawn.propensity), dtype=np.bool_)
+    good = np.asarray(proposed & action & np.isfinite(drawn.propensity), dtype=np.bool_)
+    if remembers and drawn.state is not None:
+        good &= np.isfinite(drawn.state).all(axis=1)
+    return good
 
 
 def _masks(asks: Sequence[Ask]) -> Bool | None:
@@ -370,6 +391,7 @@ def _decided(
     fallback: str | None,
     latency_us: int | None,
 ) -> Decided:
+    own = policy.digest == assigned.arm.digest
     return Decided(
         ask=ask,
         assigned=assigned,
@@ -380,6 +402,7 @@ def _decided(
         probabilities=None if drawn.probabilities is None else drawn.probabilities[row],
         fallback=fallback,
         latency_us=latency_us,
+        state=drawn.state[row] if policy.state_size and own and drawn.state is not None else None,
     )
 
 
@@ -402,7 +425,8 @@ def _unanswered(ask: Ask, assigned: assignment.Assignment, *, fallback: str, lat
 
 def fingerprint(ask: Ask) -> bytes:
     """What makes two asks the same one."""
-    told = f"{ask.unit}\0{ask.episode_id}\0{ask.step}\0".encode("utf-8", "surrogatepass")
+    token = "" if ask.remembered is None else ask.remembered.token
+    told = f"{ask.unit}\0{ask.episode_id}\0{ask.step}\0{token}\0".encode("utf-8", "surrogatepass")
     return hashlib.blake2b(told + ask.row.tobytes(), digest_size=16).digest()
 
 

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import hmac
 import ipaddress
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -28,12 +29,17 @@ class Keyring:
     def __init__(self, *, mode: Mode) -> None:
         self._mode = mode
         self._pepper = b""
+        self._own = secrets.token_bytes(32)
         self._keys: Mapping[str, tuple[str, frozenset[str]]] = {}
 
     def replace(self, keys: Iterable[Mapping[str, Any]], *, pepper: bytes) -> None:
         """Take the keys of `GET /internal/routes`: each `{"prefix", "hash", "roles"}`."""
         self._pepper = pepper
         self._keys = {str(key["prefix"]): (str(key["hash"]), frozenset(key["roles"])) for key in keys}
+
+    def derived(self, purpose: bytes) -> bytes:
+        """A key for `purpose` alone, the same at every server of a home; of this process where no API told the pepper."""
+        return hmac.new(self._pepper or self._own, purpose, hashlib.sha256).digest()
 
     def check(self, request: Request, *, roles: frozenset[str]) -> None:
         """Raises Unauthorized without a key that is known, Forbidden with one that has none of `roles`."""

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from rlaas_ray.errors import InvalidInput, RlaasError, WorkFailed
+from rlaas_ray.errors import InvalidInput, NotBuilt, RlaasError, WorkFailed
 from rlaas_ray.monitoring.metrics import ServingMetrics
 from rlaas_ray.policies import spaces
 from rlaas_ray.serve.keys import Keyring
@@ -236,6 +236,12 @@ class Routes:
         for arm in table.arms:
             other = policies[arm.digest]
             same = other.observation_space == champion.observation_space
+            if arm.role == "shadow" and other.state_size:
+                raise NotBuilt(
+                    f"a shadow arm with a memory, {arm.version}",
+                    given=table.endpoint,
+                    cure="A shadow has no token to remember by: make it a challenger with a small share.",
+                )
             if not same or other.action_space != champion.action_space:
                 raise InvalidInput(
                     f"spaces of arm {arm.name!r}",

@@ -30,6 +30,8 @@ class Drawn(Protocol):
     def propensity(self) -> F64: ...
     @property
     def probabilities(self) -> F64 | None: ...
+    @property
+    def state(self) -> F32 | None: ...
 
 
 class ServingPolicy(Protocol):
@@ -41,8 +43,12 @@ class ServingPolicy(Protocol):
     def observation_space(self) -> Any: ...
     @property
     def action_space(self) -> Any: ...
+    @property
+    def state_size(self) -> int: ...
 
-    def decide(self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None) -> Drawn: ...
+    def decide(
+        self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None, state: F32 | None = None
+    ) -> Drawn: ...
     def action_to_json(self, action: F64) -> Any: ...
 
 
@@ -74,7 +80,7 @@ class Breaker:
 class EndpointState:
     """One endpoint: `policies` by bundle digest, one for each arm of the table; `width` is d of the encoded observation.
 
-    `observation_space` is that of all arms: control refuses a table whose arms differ in it.
+    `observation_space` is that of all arms: control refuses a table whose arms differ in it. `remembers`: some arm has a memory.
     """
 
     table: RouteTable
@@ -83,11 +89,13 @@ class EndpointState:
     breakers: dict[str, Breaker] = field(default_factory=dict)
     champion: Arm = field(init=False)
     observation_space: Any = field(init=False)
+    remembers: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Looked up once: each row asks for them, and the table is searched for an arm by its role.
         object.__setattr__(self, "champion", self.table.champion)
         object.__setattr__(self, "observation_space", self.policies[self.champion.digest].observation_space)
+        object.__setattr__(self, "remembers", any(policy.state_size for policy in self.policies.values()))
 
     def policy(self, arm: Arm) -> ServingPolicy:
         """The loaded policy of an arm of this table."""

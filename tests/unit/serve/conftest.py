@@ -25,6 +25,7 @@ class Drawn:
     action: np.ndarray
     propensity: np.ndarray
     probabilities: np.ndarray | None
+    state: np.ndarray | None = None
 
 
 class Constant:
@@ -32,6 +33,8 @@ class Constant:
 
     NaN comes where the first number of a row is `nan_at`.
     """
+
+    state_size = 0
 
     def __init__(self, value, *, digest, width=3, clock=None):
         self.value, self.digest, self.clock = value, digest, clock

@@ -8,8 +8,10 @@ import pytest
 from rlaas_ray.evaluation import sequential
 from rlaas_ray.monitoring.metrics import ServingMetrics
 from rlaas_ray.serve.decide import Ask, Decider
+from rlaas_ray.serve.keys import Keyring
 from rlaas_ray.serve.shadow import Shadows
 from rlaas_ray.serve.state import EndpointState
+from rlaas_ray.serve.tokens import Tokens
 from rlaas_ray.testing import rows
 from rlaas_ray.testing.clock import ManualClock
 
@@ -22,6 +24,7 @@ class Costly:
     """A policy that takes `factor` times the plain time, and a pause of the machine now and then: as likely as it is long."""
 
     observation_space = None  # nothing here asks for an example
+    state_size = 0
 
     def __init__(self, *, digest, clock, rng, pauses, factor=1.0):
         self.digest, self.clock, self.rng, self.pauses, self.factor = digest, clock, rng, pauses, factor
@@ -41,7 +44,7 @@ class Costly:
 class rows_drawn:  # noqa: N801 - what a policy gives back, with as much as the server reads
     def __init__(self, action):
         self.action = self.action_proposed = action
-        self.propensity, self.probabilities = np.ones(len(action)), None
+        self.propensity, self.probabilities, self.state = np.ones(len(action)), None, None
 
 
 class Kept:
@@ -62,6 +65,7 @@ def streams(table, *, seed, share, pauses, slower=1.0, turns=TURNS):
         clock=clock,
         metrics=metrics,
         shadows=Shadows(writer=log, rng=rng, clock=clock, metrics=metrics),
+        tokens=Tokens(Keyring(mode="loopback")),
     )
     cost = {"clock": clock, "rng": rng, "pauses": pauses}
     policies = {name: Costly(digest=name, **cost) for name in ("d-champion", "d-fallback")}
