@@ -203,6 +203,8 @@ def actions_of(worlds: Worlds) -> tuple[int, ...]:
                     cure="Make the action one Discrete, or train with ppo.",
                 )
             return tuple(int(n) for n in worlds.action_space.nvec.ravel())
+        case _:
+            pass
     raise InvalidInput(
         f"q_learning on {worlds.env}",
         given=worlds.action_space,

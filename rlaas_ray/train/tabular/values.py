@@ -65,7 +65,8 @@ def act(values: F32, *, epsilon: float, masks: Bool | None, rng: np.random.Gener
     greedy = (values if masks is None else np.where(masks, values, _FORBIDDEN)).argmax(axis=1)
     allowed = np.ones((rows, count), dtype=np.bool_) if masks is None else masks
     drawn = np.where(allowed, rng.random((rows, count)), -1.0).argmax(axis=1)
-    return np.where(rng.random(rows) < epsilon, drawn, greedy).astype(np.int64)
+    chosen: I64 = np.where(rng.random(rows) < epsilon, drawn, greedy).astype(np.int64)
+    return chosen
 
 
 def _later(entries: I64) -> I64:

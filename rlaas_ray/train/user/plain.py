@@ -146,7 +146,9 @@ class OneByOne:
         """None: a plain agent sees the mask in its observation."""
         return None
 
-    def decide(self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None) -> Drawn:
+    def decide(
+        self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None, state: F32 | None = None
+    ) -> Drawn:
         """One decision for each observation of the last `encode`."""
         rows = [np.asarray(self._agent.action(raw), dtype=np.float64).reshape(-1) for raw in self._raw]
         executed = np.stack(rows)

@@ -30,7 +30,7 @@ _TORCH = {"Tanh": "tanh", "ReLU": "relu", "SiLU": "silu", "ELU": "elu", "Identit
 
 def offered(algorithm: Any, *, worlds: Worlds, target: str) -> Mapping[str, Trained]:
     """What `policy()` gives, under the name ""; nothing where there is no such method, or it gives None."""
-    if not hasattr(algorithm, "policy"):
+    if not callable(getattr(algorithm, "policy", None)):
         return {}
     with calls.theirs(target, "policy"):
         given = algorithm.policy()
@@ -96,7 +96,9 @@ class Batched:
         """Masks (n, m) of a raw batch."""
         return self._worlds.masks(observations)
 
-    def decide(self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None) -> Drawn:
+    def decide(
+        self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None, state: F32 | None = None
+    ) -> Drawn:
         """One decision for each row; `rng` is not the algorithm's."""
         _, proposed = chosen(
             self._algorithm, encoded, explore=self._explore, mask=mask, worlds=self._worlds, target=self._target

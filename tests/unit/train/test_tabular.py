@@ -175,7 +175,7 @@ def test_the_same_seed_gives_the_same_table_and_a_checkpoint_goes_on(tmp_path) -
     third.load_state(first.state(), ledger=first.ledger)
     np.testing.assert_array_equal(third.learning.table, first.learning.table)
     assert third.ledger.steps == first.ledger.steps > 0
-    assert set(first.stats) == {"td_error_mean", "q_mean", "epsilon", "learning_rate"}
+    assert set(first.stats) >= {"td_error_mean", "q_mean", "epsilon", "learning_rate"}
     with pytest.raises(InvalidInput, match="another table"):
         trainer(tmp_path, env="CliffWalking-v1").load_state(first.state(), ledger=first.ledger)
 
