@@ -134,12 +134,13 @@ NORMALISED_EPSILON = 1e-8
 _CONSTANT = 1e-4  # of the mean: a standard deviation below it is rounding
 
 
-def normalise(observations: F32, *, mean: F32, scale: F32) -> F32:
+def normalise(observations: F32, *, mean: F32, scale: F32, out: F32 | None = None) -> F32:
     """clip((x - mean) / scale, -10, 10); scale is sqrt(variance + 1e-8). observations (n, d)."""
-    out: F32 = observations - mean
-    out /= scale
-    np.clip(out, -NORMALISED_LIMIT, NORMALISED_LIMIT, out=out)
-    return out
+    found: F32 = np.subtract(observations, mean, out=out)
+    found /= scale
+    np.maximum(found, np.float32(-NORMALISED_LIMIT), out=found)
+    np.minimum(found, np.float32(NORMALISED_LIMIT), out=found)
+    return found
 
 
 def scale_of(seen: Moments) -> tuple[F32, F32]:

@@ -6,7 +6,7 @@ advantage or a statistic.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,18 +87,46 @@ class Block:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Which keys of `info` are costs: (B,) or (B, K) each, `count` columns in all."""
+
+    keys: tuple[str, ...]
+    count: int
+
+    def of(self, info: Mapping[str, Any], *, rows: int) -> F32:
+        """This step's costs (B, count). Under SAME_STEP the last step of an episode tells them in `final_info`."""
+        final = info.get("final_info")
+        parts = []
+        for key in self.keys:
+            told = np.zeros((rows, 1)) if key not in info else np.asarray(info[key], dtype=np.float64).reshape(rows, -1)
+            if isinstance(final, Mapping) and key in final:
+                last = np.asarray(final[key], dtype=np.float64).reshape(rows, -1)
+                told = np.where(np.asarray(info["_final_info"], dtype=np.bool_)[:, None], last, told)
+            parts.append(told)
+        found = np.concatenate(parts, axis=1)
+        if found.shape[1] != self.count:
+            raise WorkFailed(
+                f"costs in info[{', '.join(map(repr, self.keys))}]",
+                given=f"{found.shape[1]} columns",
+                expected=f"{self.count}, one for each of cost_limits",
+                cure="Give a limit for each cost, in the order of cost_keys.",
+            )
+        return found.astype(np.float32)
+
+
 class Rollouts:
     """One vector env and its running state. The env is made at the first block: its seed depends on the iteration."""
 
     def __init__(
-        self, worlds: Worlds, *, envs: int, steps: int, seed: int, index: int, cost_keys: tuple[str, ...] = ()
+        self, worlds: Worlds, *, envs: int, steps: int, seed: int, index: int, costs: Costs | None = None
     ) -> None:
         self._worlds = worlds
         self._envs = envs
         self._steps = steps
         self._seed = seed
         self._index = index
-        self._cost_keys = cost_keys
+        self._costs = costs or Costs(keys=(), count=0)
         self._env: gymnasium.vector.VectorEnv[Any, Any, Any] | None = None
         self._rng = np.random.default_rng(seed)
 
@@ -128,7 +156,9 @@ class Rollouts:
         self._starts: Bool = np.ones(rows, dtype=np.bool_)
         groups = rows // self._worlds.units
         self._episode_return = np.zeros(groups)
-        self._episode_length = np.zeros(groups, dtype=np.int64)
+        self._clock = 0
+        self._born = np.zeros(groups, dtype=np.int64)  # the clock when the running episode began
+        self._decode = self._worlds.decoding()
         return self._rng
 
     @property
@@ -139,11 +169,13 @@ class Rollouts:
     def collect(self, act: Act, *, entries: int, discrete: bool) -> Block:
         """T steps. `act` gives `entries` numbers for each row, integers when `discrete`. Raises WorkFailed on NaN."""
         block = self._empty(entries=entries, discrete=discrete)
+        done_before, starts = self._done, self._starts
         for t in range(self._steps):
             self._observe(block, t)
             block.actions[t] = act(Seen(t=t, observations=self._current, mask=self._mask, starts=self._starts))
             self._step(block, t)
         self._observe(block, self._steps)
+        self._mark(block, done_before=done_before, starts=starts)
         if not (np.isfinite(block.observations).all() and np.isfinite(block.rewards).all()):
             raise WorkFailed(
                 f"{self._worlds.env} gave NaN or infinity",
@@ -172,29 +204,42 @@ class Rollouts:
 
     def _observe(self, block: Block, t: int) -> None:
         block.observations[t] = self._current
-        block.starts[t] = self._starts
         if block.masks is not None:
             block.masks[t] = self._mask
 
     def _step(self, block: Block, t: int) -> None:
         assert self._env is not None
-        actions = self._worlds.decode(block.actions[t], observations=block.observations[t])
+        actions = self._decode(block.actions[t], block.observations[t])
         observations, rewards, terminated, truncated, info = self._env.step(actions)
         self._take(observations)
         block.rewards[t] = rewards
         block.terminated[t] = terminated
         block.truncated[t] = truncated
-        for k, key in enumerate(self._cost_keys):
-            block.costs[t, :, k] = info.get(key, 0.0)
-        done = np.asarray(terminated) | np.asarray(truncated)
+        if self._costs.keys:
+            block.costs[t] = self._costs.of(info, rows=len(block.rewards[t]))
+        done = np.logical_or(terminated, truncated)
         if self._same_step and done.any():
             block.final.extend(self._finals(t, done=done, info=info))
-        valid = np.ones_like(done) if self._same_step else ~self._done
-        block.valid[t] = valid
-        self._count(rewards, valid=valid, done=done, info=info, block=block)
+        if self._worlds.units > 1:
+            # Behind a view whole envs start anew in the same step (envs/view.py): each reward belongs to an episode.
+            self._count(info["env_reward"], done=info["env_done"], ignored=None, block=block)
+        else:
+            self._count(rewards, done=done, ignored=None if self._same_step else self._done, block=block)
         # Under NEXT_STEP the observation after the ignored step opens the next episode.
         self._starts = done if self._same_step else self._done
         self._done = np.zeros_like(done) if self._same_step else done
+
+    def _mark(self, block: Block, *, done_before: Bool, starts: Bool) -> None:
+        """Which rows are real and which open an episode, for all steps at once."""
+        block.starts[0] = starts
+        if self._same_step:
+            block.valid[:] = True
+            block.starts[1:] = block.done
+        else:
+            block.valid[:] = columns.valid_next_step(done_before, block.done)
+            block.starts[1:] = ~block.valid
+        shared = self._worlds.units > 1
+        block.steps = self._steps * len(self._born) if shared else int(np.count_nonzero(block.valid))
 
     def _finals(self, t: int, *, done: Bool, info: dict[str, Any]) -> list[Final]:
         given = info["final_obs"]
@@ -208,21 +253,19 @@ class Rollouts:
             for row in np.flatnonzero(done)
         ]
 
-    def _count(self, rewards: F64, *, valid: Bool, done: Bool, info: dict[str, Any], block: Block) -> None:
-        """True returns of whole envs: of each row, or of what the view says about its group of rows."""
-        if self._worlds.units > 1:
-            # Behind a view whole envs start anew in the same step (envs/view.py): each reward belongs to an episode.
-            rewards, done = info["env_reward"], info["env_done"]
-            valid = np.ones_like(done)
-        self._episode_return += np.where(valid, rewards, 0.0)
-        self._episode_length += valid
-        block.steps += int(valid.sum())
-        ended = done & valid
-        if ended.any():
-            block.returns.extend(self._episode_return[ended].tolist())
-            block.lengths.extend(self._episode_length[ended].tolist())
-            self._episode_return[ended] = 0.0
-            self._episode_length[ended] = 0
+    def _count(self, rewards: F64, *, done: Bool, ignored: Bool | None, block: Block) -> None:
+        """True returns of whole envs: of each row, or of what the view says about its group; `ignored` rows were reset."""
+        self._clock += 1
+        self._episode_return += rewards
+        if ignored is not None and np.count_nonzero(ignored):
+            self._episode_return[ignored] = 0.0
+            self._born[ignored] = self._clock
+            done = done & ~ignored
+        if np.count_nonzero(done):
+            block.returns.extend(self._episode_return[done].tolist())
+            block.lengths.extend((self._clock - self._born[done]).tolist())
+            self._episode_return[done] = 0.0
+            self._born[done] = self._clock
 
     def _empty(self, *, entries: int, discrete: bool) -> Block:
         steps, (rows, width) = self._steps, self._current.shape
@@ -235,7 +278,7 @@ class Rollouts:
             valid=np.empty((steps, rows), dtype=np.bool_),
             starts=np.empty((steps + 1, rows), dtype=np.bool_),
             masks=None if self._mask is None else np.empty((steps + 1, rows, self._mask.shape[1]), dtype=np.bool_),
-            costs=np.zeros((steps, rows, len(self._cost_keys)), dtype=np.float32),
+            costs=np.zeros((steps, rows, self._costs.count), dtype=np.float32),
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,21 @@ class Worlds:
 
     def decode(self, proposed: Array, *, observations: F32) -> Array:
         """Proposed actions (rows, a) -> what the vector env takes; as the bundle will decode them."""
-        wide = proposed.astype(np.float64)
-        executed = decoders.for_action_space(self.action_space).decode(wide, observations=observations)
-        return spaces.actions(self.action_space, executed)
+        return self.decoding()(proposed, observations)
+
+    def decoding(self) -> Callable[[Array, F32], Array]:
+        """`decode` with everything looked up once: for who steps an env many times."""
+        space = self.action_space
+        if isinstance(space, gymnasium.spaces.Discrete) and space.start == 0:
+            kind = space.dtype
+            return lambda proposed, _: proposed[:, 0].astype(kind, copy=False)
+        decoder = decoders.for_action_space(space)
+
+        def decode(proposed: Array, observations: F32) -> Array:
+            executed = decoder.decode(proposed.astype(np.float64), observations=observations)
+            return spaces.actions(space, executed)
+
+        return decode
 
 
 def of(spec: TrainSpec) -> Worlds:
