@@ -29,7 +29,7 @@ DEFAULTS: Mapping[str, Any] = {
     "gamma": 0.99,
     "normalise_observations": False,
     "batch_size": 128,
-    "learning_rate": 1e-3,
+    "learning_rate": 2.3e-3,
     "learning_rate_left": 0.1,
     "gradient_clip": 10.0,
     "hidden": (64, 64),

@@ -16,7 +16,7 @@ from rlaas_ray.train.replay.ring import Rows
 from rlaas_ray.train.replay.sum_tree import SumTree
 
 PRIORITY_FLOOR = 1e-6
-TREE_BYTES = 9  # of a leaf: 8 and its share of the nodes above it
+TREE_BYTES = 16  # of a leaf and its share of the nodes above it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,9 +54,10 @@ class Memory:
             places = rng.integers(self.ring.size, size=count)
             return Sample(rows=self.ring.take(places), places=places, weights=None)
         total = self.tree.total
-        places = self.tree.find((np.arange(count) + rng.random(count)) * (total / count))
-        weights = (self.ring.size / total * self.tree.leaves[places]) ** -beta
-        return Sample(rows=self.ring.take(places), places=places, weights=(weights / weights.max()).astype(np.float32))
+        places, priorities = self.tree.find((np.arange(count) + rng.random(count)) * (total / count))
+        weights = (priorities * (self.ring.size / total)) ** -beta
+        weights /= weights.max()
+        return Sample(rows=self.ring.take(places), places=places, weights=weights.astype(np.float32))
 
     def prioritise(self, places: I64, errors: F32 | F64) -> None:
         """The size of the error (n,) that rows at `places` have now. Nothing under uniform sampling."""

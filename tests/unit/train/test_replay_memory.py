@@ -66,7 +66,7 @@ def test_a_memory_that_is_too_large_is_refused_with_its_bytes() -> None:
     assert Memory(RECORD, capacity=fits, max_bytes=1_000_000).bytes <= 1_000_000
 
 
-@pytest.mark.parametrize("capacity", [1, 31, 32, 33, 1_000, TOP * 32 + 5])
+@pytest.mark.parametrize("capacity", [1, 31, 32, 33, 1_000, TOP * 16 + 5])
 def test_a_sum_tree_finds_what_a_running_sum_finds(capacity: int) -> None:
     rng = np.random.default_rng(capacity)
     tree, plain = SumTree(capacity), np.zeros(capacity)
@@ -80,9 +80,10 @@ def test_a_sum_tree_finds_what_a_running_sum_finds(capacity: int) -> None:
     assert tree.total == plain.sum()
     sums = np.concatenate([rng.random(500) * plain.sum(), [0.0, np.nextafter(plain.sum(), 0.0)], plain.cumsum()[:-1]])
     sums = sums[sums < plain.sum()]
-    found = tree.find(sums)
+    found, priorities = tree.find(sums)
     np.testing.assert_array_equal(found, np.searchsorted(plain.cumsum(), sums, side="right"))
-    assert (plain[found] > 0).all()
+    assert (priorities > 0).all()
+    np.testing.assert_array_equal(priorities, plain[found])
 
 
 def test_priorities_of_all_sizes_never_find_a_leaf_without_one() -> None:
@@ -91,7 +92,7 @@ def test_priorities_of_all_sizes_never_find_a_leaf_without_one() -> None:
     places = rng.choice(50_000, 3_000, replace=False)
     priorities = 10.0 ** rng.uniform(-12, 12, len(places))
     tree.set(places, priorities)
-    found = tree.find(np.nextafter(tree.total, 0.0) * np.linspace(0, 1, 10_000))
+    found, _ = tree.find(np.nextafter(tree.total, 0.0) * np.linspace(0, 1, 10_000))
     assert (tree.leaves[found] > 0).all()
 
 
