@@ -40,10 +40,11 @@ def command(kind: str, document_kind: type[document.Document], *, path: str | No
 
         return attempts.inside(run_id, attempt=attempt or 1)
     body = checked(document_kind, spec_of(path, sets=sets, given=told))
-    for field in ("env", "problem", "function"):
+    for field in ("env", "algorithm", "problem", "function"):
         modules.send(str(body.get(field, "")))
     if isinstance(body.get("train"), dict):
-        modules.send(str(body["train"].get("env", "")))
+        for field in ("env", "algorithm"):
+            modules.send(str(body["train"].get(field, "")))
     execute(kind, body, no_wait=no_wait, as_json=as_json, as_jsonl=as_jsonl)
     return None
 
