@@ -18,6 +18,7 @@ from rlaas_ray.train.user import family as users
 # name -> module of rlaas_ray.train that holds FAMILY
 _MODULES: Mapping[str, str] = {
     "ppo": "ppo",
+    "ppo_lagrangian": "lagrangian.family",
     "q_learning": "tabular.q_learning",
     "dqn": "dqn.family",
     "sac": "actor_critic.family",
@@ -28,6 +29,11 @@ _MODULES: Mapping[str, str] = {
     "cql": "offline.family",
     "iql": "offline.family",
 }
+
+
+def built(algorithm: str) -> bool:
+    """Whether a name of the table trains, and not only stands there."""
+    return algorithm in _MODULES
 
 
 def of(spec: TrainSpec) -> Family[Any]:

@@ -118,3 +118,49 @@ class Poison(Counting):
     def step(self, action):
         _, *rest = super().step(action)
         return np.array([np.nan], dtype=np.float32), *rest
+
+
+class Spend(gymnasium.Env):
+    """10 steps; the action x in [0, 1] earns x and costs x squared. Under a limit c of an episode the best x is sqrt(c / 10)."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._t = 0
+        return np.zeros(1, dtype=np.float32), {}
+
+    def step(self, action):
+        self._t += 1
+        spent = float(np.clip(action[0], 0, 1))
+        return np.full(1, self._t / 10, dtype=np.float32), spent, self._t == 10, False, {"cost": spent**2}
+
+
+class Guarded(gymnasium.Env):
+    """Six actions worth what they are worth today; three are allowed, the best of those is right. A forbidden one is a fault."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"action_mask": gymnasium.spaces.MultiBinary(6), "observations": gymnasium.spaces.Box(0, 1, (6,), np.float32)}
+    )
+    action_space = gymnasium.spaces.Discrete(6)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._left = 10
+        return self._look(), {}
+
+    def step(self, action):
+        if not self._mask[int(action)]:
+            msg = f"action {action} is forbidden"
+            raise RuntimeError(msg)
+        best = np.flatnonzero(self._mask)[np.argmax(self._worth[self._mask])]
+        reward = 1.0 if int(action) == best else 0.0
+        self._left -= 1
+        return self._look(), reward, self._left == 0, False, {}
+
+    def _look(self):
+        self._worth = self.np_random.permutation(np.linspace(0, 1, 6)).astype(np.float32)
+        self._mask = np.zeros(6, dtype=np.bool_)
+        self._mask[self.np_random.permutation(6)[:3]] = True
+        return {"action_mask": self._mask.astype(np.int8), "observations": self._worth}
