@@ -19,6 +19,9 @@ from rlaas_ray.train.user import family as users
 _MODULES: Mapping[str, str] = {
     "ppo": "ppo",
     "ppo_lagrangian": "lagrangian.family",
+    "appo": "asynchronous.impala",
+    "impala": "asynchronous.impala",
+    "a3c": "asynchronous.a3c",
     "q_learning": "tabular.q_learning",
     "dqn": "dqn.family",
     "sac": "actor_critic.family",

@@ -1,6 +1,7 @@
 """Collectors: trajectories for a learner that corrects for the lag, and gradients for one that only adds them up.
 
-Made by the families, hosted in this process or in an env runner. Both act as train/sampler.py does; neither keeps weights between requests.
+Made by the families, hosted in this process or in an env runner. Both act as train/sampler.py does; neither keeps weights
+between requests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The update of IMPALA and APPO in NumPy: V-trace, then exact gradients of policy, value and entropy losses over flat memory.
 
-Driven by learning.py, and by collector.py for A3C's gradients; certified against autograd (oracle.py) before the first update. Never
-allocates parameters, never steps an env.
+Driven by learning.py, and by collector.py for A3C's gradients; certified against autograd (oracle.py) before the first update.
+Never allocates parameters, never steps an env.
 """
 
 from __future__ import annotations
@@ -146,5 +146,7 @@ class Engine:
         self._network.actor.backward(d_parameters[:, :outputs], kept=kept[0], into=self._into.actor)
         # The critic also saw the last observations, which only bootstrap.
         d_values = np.zeros(error.size + error.shape[1], dtype=np.float32)
-        np.multiply(error.reshape(-1), np.float32(2 * self._objective.value_coefficient) / count, out=d_values[: error.size])
+        np.multiply(
+            error.reshape(-1), np.float32(2 * self._objective.value_coefficient) / count, out=d_values[: error.size]
+        )
         self._network.critic.backward(d_values[:, None], kept=kept[1], into=self._into.critic)

@@ -1,7 +1,7 @@
 """The flow of an asynchronous training: whichever fragment comes first is learnt from at once, and its runner is asked again.
 
-A seam.Trainer around train/loop.py, whose iterations have one fragment each here. Who the runners are is handed in: env runners of
-RLlib (train/rllib/asynchronous.py), or a twin in tests. Never waits for all of them.
+A seam.Trainer around train/loop.py, whose iterations have one fragment each here. Who the runners are is handed in: env runners
+of RLlib (train/rllib/asynchronous.py), or a twin in tests. Never waits for all of them.
 """
 
 from __future__ import annotations

@@ -65,11 +65,7 @@ def gradient(
         clipped = ratio.clamp(1 - objective.clip, 1 + objective.clip)
         policy_loss = -torch.minimum(advantages * ratio, advantages * clipped).mean()
     value_loss = (values[:-1][valid] - targets).square().mean()
-    loss = (
-        policy_loss
-        + objective.value_coefficient * value_loss
-        - objective.entropy_coefficient * entropy.mean()
-    )
+    loss = policy_loss + objective.value_coefficient * value_loss - objective.entropy_coefficient * entropy.mean()
     loss.backward()  # type: ignore[no-untyped-call]
     return state.gradient.numpy(), loss.item()
 

@@ -1,6 +1,7 @@
 """Trajectories: fragments [T, B] as they were lived, for learners whose policy is no longer the one that acted.
 
-Made by collector.py, read by engine.py. Never holds advantages: those depend on the policy that learns. Letters as in train/columns.py.
+Made by collector.py, read by engine.py. Never holds advantages: those depend on the policy that learns. Letters as in
+train/columns.py.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def join(parts: Sequence[Trajectory]) -> Trajectory:
         truncated=np.concatenate([part.truncated for part in parts], axis=1),
         valid=np.concatenate([part.valid for part in parts], axis=1),
         masks=np.concatenate(masks, axis=1) if masks else None,
-        final_at=np.concatenate([part.final_at + [0, first] for part, first in zip(parts, before, strict=True)]),
+        final_at=np.concatenate(
+            [part.final_at + np.array([0, first]) for part, first in zip(parts, before, strict=True)]
+        ),
         final_observations=np.concatenate([part.final_observations for part in parts]),
     )
 

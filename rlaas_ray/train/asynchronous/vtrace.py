@@ -1,6 +1,6 @@
 """V-trace: value targets and policy-gradient advantages for what another policy sampled, whole fragments at once.
 
-Called by engine.py and by its oracle's tests. Pure; knows no network. Without a lag it is generalised advantages (train/columns.py).
+Called by engine.py and oracle.py. Pure; knows no network. Without a lag it is generalised advantages (train/columns.py).
 """
 
 from __future__ import annotations

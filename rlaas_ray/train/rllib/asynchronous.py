@@ -1,7 +1,7 @@
 """EnvRunners: RLlib's group of env runners, each with requests of its own under way; flow.Runners on Ray.
 
-Built by asynchronous/flow.py. RLlib's group makes the actors and Ray restarts one that dies; here it is only noticed, without waiting:
-a runner that failed is pinged, and asked again once it answers.
+Built by asynchronous/flow.py. RLlib's group makes the actors and Ray restarts one that dies; here it is only noticed, without
+waiting: a runner that failed is pinged, and asked again once it answers.
 """
 
 from __future__ import annotations
@@ -33,13 +33,16 @@ class EnvRunners:
         self._actors: dict[int, Any] = dict(self._group._worker_manager.actors())  # noqa: SLF001 - it names them to nobody else
         self._asked: dict[Any, tuple[int, int]] = {}  # request -> runner, version
         self._open = dict.fromkeys(self._actors, 0)
+        self._awake: set[int] = set()  # have answered since they started
         self._pinged: dict[Any, int] = {}  # ping of a runner that failed -> runner
 
     def fill(self, request: Request, *, version: int, each: int) -> None:
         """Ask every living runner that has less than `each` requests open."""
         down = set(self._pinged.values())
         for runner, actor in self._actors.items():
-            while runner not in down and self._open[runner] < each:
+            # A runner that is still starting would find a second request grown old.
+            limit = each if runner in self._awake else 1
+            while runner not in down and self._open[runner] < limit:
                 self._asked[actor.sample.remote(request=request)] = (runner, version)
                 self._open[runner] += 1
 
@@ -54,9 +57,12 @@ class EnvRunners:
             runner, version = self._asked.pop(reference)
             self._open[runner] -= 1
             try:
-                return Arrival(fragment=ray.get(reference), version=version)
+                found = Arrival(fragment=ray.get(reference), version=version)
             except RayError:
                 self._forget(runner)
+                continue
+            self._awake.add(runner)
+            return found
         return None
 
     def process_ids(self) -> list[int]:
@@ -77,6 +83,7 @@ class EnvRunners:
         """What it was asked died with it. The ping stays under way until Ray has restarted the actor."""
         self._asked = {reference: asked for reference, asked in self._asked.items() if asked[0] != runner}
         self._open[runner] = 0
+        self._awake.discard(runner)
         self._pinged[self._actors[runner].ping.remote()] = runner
 
     def _woken(self, reference: Any) -> None:
