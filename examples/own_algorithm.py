@@ -96,7 +96,8 @@ class ActorCritic:
 
 def network(inputs: int, outputs: int, generator: torch.Generator) -> torch.nn.Sequential:
     """One hidden layer, drawn from a generator of its own: the same seed gives the same training."""
-    made = torch.nn.Sequential(torch.nn.Linear(inputs, 64), torch.nn.Tanh(), torch.nn.Linear(64, outputs))
+    first, last = (torch.nn.utils.skip_init(torch.nn.Linear, *sizes) for sizes in ((inputs, 64), (64, outputs)))
+    made = torch.nn.Sequential(first, torch.nn.Tanh(), last)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if name.endswith("bias"):

@@ -109,6 +109,13 @@ class Careless(Linear):
         self.updates = int(state["updates"][0])
 
 
+class Unlike(Linear):
+    """Offers another policy than it acts by."""
+
+    def policy(self):
+        return Exported(layers=[(-self.weight, np.zeros(len(self.weight), np.float32), "linear")], head="categorical")
+
+
 class Half:
     """Neither of the two kinds."""
 

@@ -47,6 +47,13 @@ def made(kind: type[Any], worlds: Worlds, *, plan: UserPlan) -> Any:
         return kind(observation_space=observed, action_space=acted, config=dict(plan.config), seed=plan.seed)
 
 
+def kind_of(kind: type[Any]) -> str:
+    """Which of the three ways a class is trained in, in words."""
+    if is_plain(kind):
+        return "a plain agent: train(episodes) is called again and again"
+    return "its own loop: train(env, budget)" if hasattr(kind, "train") else "steps are sampled, then update(columns)"
+
+
 def kept(kind: type[Any], *, target: str) -> None:
     """Raises InvalidInput for a class that has neither the methods of the protocol nor those of a plain agent."""
     if is_plain(kind):
