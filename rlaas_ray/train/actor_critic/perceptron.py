@@ -103,7 +103,7 @@ class Perceptron:
             np.matmul(ones, gradient, out=into.biases[index][None])
             if index:
                 layer = tape.hidden[index - 1]
-                np.matmul(gradient, self.weights[index], out=layer.gradient[:count])
+                _product(gradient, self.weights[index], out=layer.gradient[:count])
                 _derive(layer, rows=slice(count), activation=self.shape.activation)
                 gradient = layer.gradient[:count]
 
@@ -115,11 +115,19 @@ class Perceptron:
         count = gradient.shape[0]
         for index in range(len(self.weights) - 1, 0, -1):
             layer = tape.hidden[index - 1]
-            np.matmul(gradient, self.weights[index], out=layer.gradient[:count])
+            _product(gradient, self.weights[index], out=layer.gradient[:count])
             _derive(layer, rows=rows, activation=self.shape.activation)
             gradient = layer.gradient[:count]
         found: F32 = gradient @ self.weights[0][:, first:]
         return found
+
+
+def _product(left: F32, right: F32, *, out: F32) -> None:
+    """left @ right; where that is an outer product (a critic's one output), without the library, which takes thrice as long."""
+    if left.shape[1] == 1:
+        np.multiply(left, right, out=out)
+    else:
+        np.matmul(left, right, out=out)
 
 
 def _activate(layer: _Layer, *, activation: Activation) -> None:
