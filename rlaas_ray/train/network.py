@@ -68,14 +68,14 @@ class Room:
     """Arrays that are used again and again: page faults and allocations cost as much as small matrix products."""
 
     def __init__(self) -> None:
-        self._arrays: dict[str, F32] = {}
+        self._arrays: dict[tuple[str, int], F32] = {}
         self._ones: F32 = np.ones(0, dtype=np.float32)
 
-    def take(self, name: str, *, rows: int, width: int) -> F32:
+    def take(self, name: str, layer: int, *, rows: int, width: int) -> F32:
         """(rows, width), its content what the last user of that name left."""
-        found = self._arrays.get(name)
+        found = self._arrays.get((name, layer))
         if found is None or found.shape[0] < rows or found.shape[1] != width:
-            found = self._arrays[name] = np.empty((rows, width), dtype=np.float32)
+            found = self._arrays[name, layer] = np.empty((rows, width), dtype=np.float32)
         return found[:rows]
 
     def ones(self, rows: int) -> F32:
@@ -104,7 +104,7 @@ class Tower:
         """Outputs (n, k) of inputs (n, d). `kept` receives (layer input, activation derivative)."""
         last = len(self._weights) - 1
         for layer, (weight, bias) in enumerate(zip(self._transposed, self._biases, strict=True)):
-            outputs = self._empty(f"outputs.{layer}", rows=len(inputs), width=weight.shape[1])
+            outputs = self._empty("outputs", layer, rows=len(inputs), width=weight.shape[1])
             np.matmul(inputs, weight, out=outputs)
             outputs += bias
             if layer == last:
@@ -114,7 +114,7 @@ class Tower:
             if kept is None:
                 inputs = _activate(outputs, self._activation)
             else:
-                derivative = self._empty(f"derivative.{layer}", rows=len(outputs), width=outputs.shape[1])
+                derivative = self._empty("derivative", layer, rows=len(outputs), width=outputs.shape[1])
                 inputs_before, inputs = inputs, _differentiate(outputs, self._activation, into=derivative)
                 kept.append((inputs_before, derivative))
         raise AssertionError
@@ -128,14 +128,14 @@ class Tower:
             np.matmul(ones, gradient, out=into._biases[layer])
             if layer:
                 weight = self._weights[layer]
-                below = self._room.take(f"gradient.{layer}", rows=len(gradient), width=weight.shape[1])
+                below = self._room.take("gradient", layer, rows=len(gradient), width=weight.shape[1])
                 # dot, not matmul: with one output matmul leaves BLAS and takes seven times as long
                 gradient = np.dot(gradient, weight, out=below)
                 gradient *= kept[layer - 1][1]
 
-    def _empty(self, name: str, *, rows: int, width: int) -> F32:
+    def _empty(self, name: str, layer: int, *, rows: int, width: int) -> F32:
         if self._reuse:
-            return self._room.take(name, rows=rows, width=width)
+            return self._room.take(name, layer, rows=rows, width=width)
         return np.empty((rows, width), dtype=np.float32)
 
 

@@ -150,6 +150,7 @@ class Rollouts:
         self._same_step = mode == gymnasium.vector.AutoresetMode.SAME_STEP
         observations, _ = env.reset()
         self._env = env
+        self._masked = self._worlds.masks(observations) is not None
         self._take(observations)
         rows = self._current.shape[0]
         self._done: Bool = np.zeros(rows, dtype=np.bool_)
@@ -192,7 +193,7 @@ class Rollouts:
 
     def _take(self, observations: Any) -> None:
         self._current = self._worlds.encode(observations)
-        self._mask = self._worlds.masks(observations)
+        self._mask = self._worlds.masks(observations) if self._masked else None
         if self._mask is not None and not self._mask.any(axis=1).all():
             row = int(np.flatnonzero(~self._mask.any(axis=1))[0])
             raise WorkFailed(
