@@ -19,16 +19,24 @@ from rlaas_ray.errors import BadJson, InvalidInput, NotFound, RewardConflict
 @click.option("--observation", required=True, metavar="JSON", help="[1.0, 2.0], {...}, @FILE, or `example`.")
 @click.option("--episode-id")
 @click.option("--step", type=int)
+@click.option("--state-token", help="Of the unit's last answer, where the policy has a memory.")
 @output.json_option
 def decide(
-    *, endpoint: str, unit: str, observation: str, episode_id: str | None, step: int | None, as_json: bool
+    *,
+    endpoint: str,
+    unit: str,
+    observation: str,
+    episode_id: str | None,
+    step: int | None,
+    state_token: str | None,
+    as_json: bool,
 ) -> None:
     """Ask an endpoint for a decision."""
     told = None if observation == "example" else _json(observation, name="--observation")
     with server.running(needs="a decision") as client:
         found = client.endpoints.get(endpoint)
         seen = found.document["example"] if told is None else told
-        more = {"episode_id": episode_id, "step": step}
+        more = {"episode_id": episode_id, "step": step, "state_token": state_token}
         made = found.decide(unit=unit, observation=seen, **{k: v for k, v in more.items() if v is not None}).raw
     if as_json:
         output.document(made)

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from rlaas_ray.cli import output
+from rlaas_ray.errors import NotBuilt
 from rlaas_ray.specs.policy import parse_policy
 
 
@@ -135,6 +136,12 @@ def _act(env_id: str, *, policy: str) -> Any:
         source = builtin.find(env_id, name, action_space=action_space)
         return scoring.act_of(builtin.build(source, parameters={}), env=env_id)
     loaded = bundle.load(Path(_path(policy)))
+    if loaded.state_size:
+        raise NotBuilt(
+            "scores of a policy with a memory",
+            given=policy,
+            cure="`rlaas evaluate` carries its memory from step to step.",
+        )
 
     def act(observations: Any, rng: Any) -> Any:
         drawn = loaded.decide(spaces.encode(observation_space, observations), rng=rng)

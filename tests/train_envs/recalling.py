@@ -62,3 +62,20 @@ class Follow(gymnasium.Env):
     def _look(self):
         self._shown.append(float(self.np_random.uniform(-1, 1)))
         return np.array([self._shown[-1]], dtype=np.float32)
+
+
+class BlindCartPole(gymnasium.Wrapper):
+    """CartPole without its velocities: where cart and pole are says nothing of where they go."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("CartPole-v1"))
+
+    def reset(self, **more):
+        observation, info = self.env.reset(**more)
+        return observation[[0, 2]], info
+
+    def step(self, action):
+        observation, *rest = self.env.step(action)
+        return (observation[[0, 2]], *rest)
