@@ -95,7 +95,7 @@ def invented(
     observations = rng.standard_normal((_STEPS + 1, _ROWS, shape.inputs), dtype=np.float32)
     allowed = rng.random((*size, shape.outputs)) < 0.7 if masks else None
     if allowed is not None:
-        allowed[..., 0] = True
+        allowed[..., np.cumsum([0, *head.choices[:-1]])] = True
     flat = network.Network(parameters, shape).distribution(observations[:-1].reshape(-1, shape.inputs))
     outputs = heads.masked(flat, None if allowed is None else allowed.reshape(len(flat), -1))
     actions = head.draw(outputs, heads.noise(head, (len(flat),), rng=rng))
