@@ -6,12 +6,13 @@ Written by the sources of trials (study.py, population.py). A torn last line is 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import orjson
 
@@ -67,11 +68,15 @@ class Journal:
 
     def __init__(self, path: Path, *, digest: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole, kept = _whole(path)
-        self.records = [Record(kind=line.pop("kind"), data=line) for line in whole]
-        if self.records:
-            _check(self.records[0], path=path, digest=digest)
         self._file = path.open("ab")
+        try:
+            _lock(self._file, path=path)
+            self.records, kept = read(path)
+            if self.records:
+                _check(self.records[0], path=path, digest=digest)
+        except BaseException:
+            self._file.close()
+            raise
         if self._file.tell() > kept:
             self._file.truncate(kept)
         if not self.records:
@@ -135,16 +140,25 @@ def earlier(reference: str, *, runs: Path) -> list[Trial]:
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         raise NotFound("no such study", given=reference, expected=f"a run id of `rlaas tune`, or a path to its {FILE}")
-    lines, _ = _whole(path)
-    records = [Record(kind=line.pop("kind"), data=line) for line in lines]
+    records, _ = read(path)
     return [trial for trial in trials(records).values() if trial.state == "completed"]
 
 
-def _whole(path: Path) -> tuple[list[dict[str, Any]], int]:
+def read(path: Path) -> tuple[list[Record], int]:
     """The lines that are whole, and where they end."""
-    raw = path.read_bytes() if path.exists() else b""
+    raw = path.read_bytes()
     kept = raw.rfind(b"\n") + 1
-    return list(_lines(raw[:kept], path=path)), kept
+    return [Record(kind=line.pop("kind"), data=line) for line in _lines(raw[:kept], path=path)], kept
+
+
+def _lock(file: BinaryIO, *, path: Path) -> None:
+    """One writer; the lock goes with its process, however that ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Conflict(
+            f"the study in {path} is open in another process", cure="Wait until that one has ended, or end it."
+        ) from None
 
 
 def _lines(raw: bytes, *, path: Path) -> Iterator[dict[str, Any]]:

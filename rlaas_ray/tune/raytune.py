@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 from ray import tune
 from ray.tune import schedulers as rays
 from ray.tune import search as searchers
@@ -50,13 +51,16 @@ class TrialTrainable(tune.Trainable):
         sign = 1.0 if self._spec.objectives[0].maximise else -1.0
         return {
             METRIC: sign * float(value) if trials.is_number(value) else _UNKNOWN,
-            "outcome": {
-                "kind": outcome.kind,
-                "step": outcome.step,
-                "metrics": outcome.metrics,
-                "seeds": outcome.seeds,
-                "seconds": outcome.seconds,
-            },
+            "outcome": orjson.dumps(
+                {  # one text: Tune takes mappings in results apart
+                    "kind": outcome.kind,
+                    "step": outcome.step,
+                    "metrics": outcome.metrics,
+                    "seeds": outcome.seeds,
+                    "seconds": outcome.seconds,
+                    "parameters": self._job.parameters,
+                }
+            ).decode(),
             "done": outcome.kind != "report",
         }
 
@@ -87,11 +91,11 @@ class TrialTrainable(tune.Trainable):
 
     def _take(self, config: Mapping[str, Any]) -> None:
         self._running, self._seen = False, 0
+        told = config["job"]
+        # Tune's PBT gives a trial the whole config of another: only its own id says which one it is.
+        directory = told["directory"] or str(Path(told["folder"]) / self.trial_id)
         self._job = Job(
-            number=config["trial"],
-            parameters=dict(config["parameters"]),
-            directory=config["directory"],
-            again=config["again"],
+            number=told["trial"], parameters=dict(told["parameters"]), directory=directory, again=told["again"]
         )
 
     def _rest(self) -> None:
@@ -117,13 +121,12 @@ class StudySearcher(searchers.Searcher):
         job = self._study.next()
         if job is None:
             return searchers.Searcher.FINISHED
-        self._jobs[trial_id] = job
-        return {
-            "trial": job.number,
-            "parameters": job.parameters,
-            "directory": job.directory,
-            "again": job.again,
-        }
+        self.takes(trial_id, job=job)
+        return {"job": _config(job, folder=None)}
+
+    def takes(self, trial_id: str, *, job: Job) -> None:
+        """The trial of Tune that runs this job."""
+        self._jobs.setdefault(trial_id, job)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A report."""
@@ -160,10 +163,32 @@ class StudySearcher(searchers.Searcher):
         """Nothing: the journal has it."""
 
     def _moved(self, trial_id: str, *, result: Mapping[str, Any]) -> None:
-        parameters = (result.get("config") or {}).get("parameters")
+        parameters = _said(result).get("parameters")
         job = self._jobs[trial_id]
         if parameters and parameters != self._study.trials[job.number].parameters:
             self._study.moved(job.number, parameters=dict(parameters))
+
+
+class _Heard(tune.Callback):
+    """Tells a searcher of trials that it was not asked for: Tune's PBT takes no searcher."""
+
+    def __init__(self, searcher: StudySearcher, *, jobs: Sequence[Job]) -> None:
+        self._searcher, self._jobs = searcher, {job.number: job for job in jobs}
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: PLR0917 - Tune's
+        self._searcher.takes(trial.trial_id, job=self._jobs[trial.config["job"]["trial"]])
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:  # noqa: PLR0917
+        self._searcher.on_trial_result(trial.trial_id, result)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: PLR0917
+        self._searcher.on_trial_complete(trial.trial_id, trial.last_result)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:  # noqa: PLR0917
+        self._searcher.on_trial_complete(trial.trial_id, trial.last_result, error=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 class _Ticks(stoppers.Stopper):
@@ -221,17 +246,20 @@ def search(  # noqa: PLR0913 - a study's whole context, as run.py has it
     if not left:
         return
     searcher = StudySearcher(study)
+    asked: dict[str, Any] = {"search_alg": searcher, "num_samples": left, "max_concurrent_trials": parallel}
+    more: dict[str, Any] = {}
+    callbacks: list[tune.Callback] = []
+    if spec.scheduler.kind == "pbt":
+        jobs = list(iter(study.next, None))
+        configs = [_config(job, folder=str(folder)) for job in jobs]
+        asked = {"num_samples": 1, "max_concurrent_trials": parallel}
+        callbacks.append(_Heard(searcher, jobs=jobs))
+        more = {"param_space": {"job": tune.grid_search(configs)}}
     with cluster.joined(parallel * (1 + pool.inner(spec)), name=pool.subject(spec), address=address) as cpus:
         trainable = tune.with_parameters(TrialTrainable, spec=spec, clock=clock, key_file=key_file)
         tuner = tune.Tuner(
             tune.with_resources(trainable, {"cpu": cpus}),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler(spec, space=space),
-                num_samples=left,
-                max_concurrent_trials=parallel if spec.scheduler.kind != "pbt" else None,
-                reuse_actors=True,
-            ),
+            tune_config=tune.TuneConfig(scheduler=scheduler(spec, space=space), reuse_actors=True, **asked),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str(directory),
@@ -239,7 +267,9 @@ def search(  # noqa: PLR0913 - a study's whole context, as run.py has it
                 stop=_Ticks(tick, study=study, searcher=searcher),
                 failure_config=tune.FailureConfig(max_failures=2),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+                callbacks=callbacks,
             ),
+            **more,
         )
         _aside(tuner.fit)
     shutil.rmtree(directory / "tune", ignore_errors=True)
@@ -277,7 +307,9 @@ def scheduler(spec: TuneSpec, *, space: Space) -> Any:
             perturbation_interval=own.interval,
             quantile_fraction=own.quantile,
             resample_probability=own.resample,
-            hyperparam_mutations={"parameters": {name: domain_of(each) for name, each in space.domains.items()}},
+            hyperparam_mutations={
+                "job": {"parameters": {name: domain_of(each) for name, each in space.domains.items()}}
+            },
             **judged,
         )
     return rays.FIFOScheduler()
@@ -301,6 +333,12 @@ def domain_of(domain: Domain) -> Any:
     return tune.loguniform(domain.low, domain.high) if domain.log else tune.uniform(domain.low, domain.high)
 
 
+def _config(job: Job, *, folder: str | None) -> dict[str, Any]:
+    directory = job.directory if folder is None else None
+    told = {"trial": job.number, "parameters": job.parameters, "again": job.again and folder is None}
+    return {**told, "directory": directory, "folder": folder}
+
+
 def _aside(work: Callable[[], Any]) -> None:
     """In a thread of its own: in the main thread Tune would take SIGINT for itself, and a stop means checkpoint first."""
     raised: list[BaseException] = []
@@ -320,7 +358,7 @@ def _aside(work: Callable[[], Any]) -> None:
 
 
 def _outcome(result: Mapping[str, Any]) -> Outcome:
-    told = result.get("outcome") or {}
+    told = _said(result)
     return Outcome(
         kind=told.get("kind", "report"),
         step=told.get("step", 0),
@@ -328,6 +366,11 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
         seeds=told.get("seeds", []),
         seconds=told.get("seconds", 0.0),
     )
+
+
+def _said(result: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(result["outcome"]) if result.get("outcome") else {}
+    return found
 
 
 def _early(outcome: Outcome) -> Outcome:
