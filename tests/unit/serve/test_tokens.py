@@ -3,13 +3,16 @@
 import base64
 import dataclasses
 
+import gymnasium
 import numpy as np
 import pytest
 
 from rlaas_ray.errors import InvalidInput, NotBuilt
 from rlaas_ray.monitoring.metrics import ServingMetrics
+from rlaas_ray.policies import bundle, decoders, heads, memory, network
 from rlaas_ray.serve.keys import Keyring
 from rlaas_ray.serve.routes import Routes
+from rlaas_ray.serve.state import EndpointState, State
 from rlaas_ray.serve.tokens import Tokens, states
 from rlaas_ray.specs.routing import Arm
 
@@ -168,3 +171,59 @@ def test_a_shadow_with_a_memory_is_refused(world, table, tmp_path):
     routes._warm = lambda policy: None
     with pytest.raises(NotBuilt, match="shadow arm with a memory"):
         routes._endpoint(shadowed, bundles=bundles, held=None)
+
+
+def recurrent():
+    """A GRU for the world's spaces, greedy of nothing: it draws."""
+    rng = np.random.default_rng(4)
+
+    def weights(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    arrays = {n: weights(*s) for n, s in memory.shapes("gru", inputs=3, outputs=4, steps=1).items()}
+    net = network.Network(
+        layers=(network.Layer(weight=weights(3, 4), bias=weights(3), activation="linear"),),
+        memory=memory.Memory(kind="gru", after=0, arrays=arrays),
+    )
+    actions = gymnasium.spaces.Discrete(3)
+    return bundle.in_memory(
+        bundle.BundleContents(
+            name="gru",
+            created_us=0,
+            env="CartPole-v1",
+            algorithm="ppo",
+            observation_space=gymnasium.spaces.Box(-1, 1, (3,), np.float32),
+            action_space=actions,
+            net=net,
+            head=heads.for_action_space(actions),
+            decoder=decoders.for_action_space(actions),
+            serving="sample",
+            seed=1,
+            spec_digest="",
+            observations=weights(256, 3),
+        )
+    )
+
+
+def test_the_log_of_an_episode_gives_its_propensities_back(world, table):
+    policy = recurrent()
+    champion = Arm(name="champion", role="champion", version="gru:1", digest=policy.digest)
+    alone = dataclasses.replace(table(), arms=(champion,))
+    endpoint = EndpointState(table=alone, policies={policy.digest: policy}, width=3)
+    world.answerer.state = State(epoch=7, ready=True, endpoints={"cells": endpoint})
+    token, told = None, []
+    rng = np.random.default_rng(0)
+    for step in range(6):
+        observation = rng.uniform(-1, 1, 3).astype(np.float32).tolist()
+        status, body, _ = world.decide(observation=observation, episode_id="e", step=step, state_token=token)
+        assert status == 200, body
+        token = body["state_token"]
+        told.append((np.array([observation], np.float32), body))
+    state = policy.initial_state(1)
+    spread = []
+    for seen, body in told:
+        parameters, state = policy.step(seen, state)
+        probabilities = policy.head.probabilities(parameters)[0]
+        np.testing.assert_allclose(body["propensity"], probabilities[body["action"]], rtol=1e-6)
+        spread.append(np.abs(probabilities - policy.head.probabilities(policy.distribution(seen))[0]).max())
+    assert max(spread) > 0.05  # without the memory it would have been another number
