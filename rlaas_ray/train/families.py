@@ -46,10 +46,11 @@ def of(spec: TrainSpec) -> Family[Any]:
             "fast: off (RLlib's own env runners and connectors)",
             cure="Use `fast: auto` or `on`: PPO on RLlib with columnar env runners.",
         )
+    remembers = spec.network is not None and spec.network.memory != "none"
+    if remembers and spec.algorithm in ALGORITHMS:  # users' own know what they do with the field
+        return _remembering(spec)
     if spec.multi_agent is not None:
         return _family("multi_agent.family")
-    if spec.network is not None and spec.network.memory != "none":
-        return _remembering(spec)
     module = _MODULES.get(spec.algorithm)
     if module is not None:
         return _family(module)
@@ -59,10 +60,11 @@ def of(spec: TrainSpec) -> Family[Any]:
 
 
 def _remembering(spec: TrainSpec) -> Family[Any]:
-    if spec.algorithm != "ppo":
+    if spec.algorithm != "ppo" or spec.multi_agent is not None:
+        agents = "" if spec.multi_agent is None else f" for {spec.multi_agent} agents"
         raise NotBuilt(
-            f"algorithm {spec.algorithm} with network.memory: {spec.network.memory if spec.network else None}",
-            expected="algorithm: ppo",
+            f"algorithm {spec.algorithm}{agents} with network.memory: {spec.network.memory if spec.network else None}",
+            expected="algorithm: ppo, one agent",
             cure="Train it with `algorithm: ppo`, or without a memory.",
         )
     return _family("memory.family")
