@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from rlaas_ray.errors import RlaasError
 from rlaas_ray.policies import spaces
@@ -15,7 +16,7 @@ from rlaas_ray.train import fragments, ledger
 from rlaas_ray.train.fragments import Fragment, Request
 from rlaas_ray.train.ledger import Ledger
 from rlaas_ray.train.loop import Loop
-from rlaas_ray.train.seam import Build, Learning, Parts, PlanT, Situation, State, Trained, Trainer
+from rlaas_ray.train.seam import Buffered, Build, Learning, Parts, PlanT, Situation, State, Trained, Trainer
 
 
 def columnar(parts: Parts[PlanT]) -> Callable[[Build[PlanT]], Trainer]:
@@ -72,6 +73,15 @@ class InProcess(Trainer):
         self._learning.load_state(state)
         self.loop.ledger = ledger
         self.loop.parameters = self._learning.parameters()
+
+    def save_buffer(self, directory: Path) -> None:
+        """What the learning keeps beside its state, if it does."""
+        if isinstance(self._learning, Buffered):
+            self._learning.save_buffer(directory)
+
+    def load_buffer(self, directory: Path) -> bool:
+        """The inverse."""
+        return isinstance(self._learning, Buffered) and self._learning.load_buffer(directory)
 
     def policies(self) -> Mapping[str, Trained]:
         return self._learning.policies(observations=self.ledger.observations)

@@ -40,6 +40,11 @@ class Plan:
         return max(1, self.num_env_runners) * self.envs * self.steps
 
     @property
+    def slice_s(self) -> float:
+        """Seconds of iterations between checkpoints that are due at once; 0: one iteration."""
+        return 0.0
+
+    @property
     def actors(self) -> int:
         """Ray actors that this training wants; none: it runs in one process, without Ray."""
         return self.num_env_runners + self.num_learners

@@ -29,14 +29,14 @@ from rlaas_ray.train.checkpoint import Checkpoint
 from rlaas_ray.train.doctor import Doctor
 from rlaas_ray.train.multi_agent import together
 from rlaas_ray.train.plans import Plan
-from rlaas_ray.train.seam import Build, Trained, Trainer
+from rlaas_ray.train.seam import Buffered, Build, Trained, Trainer
 from rlaas_ray.train.unexported import Unexported
 from rlaas_ray.train.worlds import Worlds
 from rlaas_ray.train.worlds import of as worlds_of
 
 REPORT_EVERY_S = 1.0
 SLICE_S = 0.5
-CHECKPOINTS, BUNDLE, KEY = "checkpoints", "bundle", "checkpoint.key"
+CHECKPOINTS, BUNDLE, KEY, BUFFER = "checkpoints", "bundle", "checkpoint.key", "buffer"
 _EVALUATION_STREAM = 0xE7A1
 
 
@@ -134,7 +134,7 @@ def resolve(spec: TrainSpec) -> tuple[Worlds, Plan]:
 @contextlib.contextmanager
 def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
     # Slices end at checkpoints and reports that are due after every iteration.
-    slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 and run.report_every_s > 0 else 0.0
+    slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 and run.report_every_s > 0 else run.plan.slice_s
     with threads.one(), contextlib.ExitStack() as stack:
         actor_cpus = 1.0
         if run.plan.actors:
@@ -169,6 +169,8 @@ def _resume(run: _Run, *, trainer: Trainer, attempt: int, checkpoint: str | None
     trainer.load_state(saved.state, ledger=saved.ledger)
     run.steps_before = saved.ledger.steps
     run.saved_iteration = saved.ledger.iteration
+    if isinstance(trainer, Buffered):
+        trainer.load_buffer((path.parent if path.name.startswith("iteration-") else path) / BUFFER)
     run.reporter.event("resumed", {"steps": saved.ledger.steps, "iteration": saved.ledger.iteration, "from": str(path)})
 
 
@@ -244,6 +246,8 @@ def _save(run: _Run, *, trainer: Trainer) -> None:
         Checkpoint(state=trainer.state(), ledger=done, spec_digest=run.spec.digest()),
         key=run.key,
     )
+    if isinstance(trainer, Buffered):
+        trainer.save_buffer(run.directory / CHECKPOINTS / BUFFER)
     run.saved_iteration = done.iteration
     if run.spec.checkpoint_every_s > 0:  # after every iteration would be an event for every iteration
         run.reporter.event("checkpoint", {"uri": str(run.saved), "steps": done.steps, "iteration": done.iteration})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from rlaas_ray.policies import decoders, heads, network
 from rlaas_ray.specs.arrays import F32, Array
@@ -111,6 +111,19 @@ class Learning(Protocol):
 
     def policies(self, *, observations: Moments) -> Mapping[str, Trained]:
         """What to export, with the run's frozen statistics."""
+        ...
+
+
+@runtime_checkable
+class Buffered(Protocol):
+    """A Trainer or a Learning with more than a checkpoint's arrays: a replay memory, which lies beside the checkpoints."""
+
+    def save_buffer(self, directory: Path) -> None:
+        """Called after every checkpoint; writes `directory` anew as often as its plan says."""
+        ...
+
+    def load_buffer(self, directory: Path) -> bool:
+        """The inverse; False when there is none."""
         ...
 
 

@@ -1,5 +1,6 @@
 """DQN learns: values of a chain that are known, with each of its extensions; CartPole; and it goes on where it stopped."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from chain import NO_RIGHT_AT, STATES, values
 
 from rlaas_ray import settings
+from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import bundle
 from rlaas_ray.policies.engines.numpy_engine import NumpyEngine
 from rlaas_ray.specs.runs import Run
@@ -98,18 +100,22 @@ def test_cartpole_is_balanced(tmp_path: Path, seed: int) -> None:
         checkpoint_every_s=600,
         evaluate=EvaluateDuring(episodes=50),
     )
-    result = runner.execute(
-        spec,
-        run_id="train-dqn",
-        attempt=1,
-        reporter=TwinReporter(a_run(spec)),
-        clock=settings.SystemClock(),
-        directory=tmp_path,
-        stop=threading.Event(),
-    )
+    result = execute(spec, tmp_path)
     assert result["evaluation"]["return_mean"] >= 400
     for engine in ("numpy", "onnx", "torch"):
         assert bundle.load(Path(result["bundle"]), engine=engine).manifest.algorithm == "dqn"
+
+
+def execute(spec: TrainSpec, directory: Path, *, attempt: int = 1):
+    return runner.execute(
+        spec,
+        run_id="train-dqn",
+        attempt=attempt,
+        reporter=TwinReporter(a_run(spec)),
+        clock=settings.SystemClock(),
+        directory=directory,
+        stop=threading.Event(),
+    )
 
 
 def a_run(spec: TrainSpec) -> Run:
@@ -129,7 +135,7 @@ def a_run(spec: TrainSpec) -> Run:
 
 
 def test_a_run_that_goes_on_with_its_memory_ends_where_one_without_a_break_ends(tmp_path: Path) -> None:
-    spec = a_chain(steps=2_000, prioritised=True, n_step=3)
+    spec = a_chain(steps=2_000, prioritised=True, n_step=3, buffer_checkpoint_every=1)
     plan, whole = trainer_of(spec, tmp_path)
     _, first = trainer_of(spec, tmp_path)
     for _ in range(30):
@@ -147,6 +153,17 @@ def test_a_run_that_goes_on_with_its_memory_ends_where_one_without_a_break_ends(
             one.learning.learn([fragment], situation=situation)
     np.testing.assert_array_equal(again.learning.parameters(), whole.learning.parameters())
     assert plan.prioritised
+
+
+def test_a_run_keeps_its_memory_beside_its_checkpoints_and_another_attempt_takes_it_up(tmp_path: Path) -> None:
+    spec = a_chain(steps=1_000, buffer_checkpoint_every=1)
+    execute(spec, tmp_path)
+    head = tmp_path / "checkpoints" / "buffer" / "memory.json"
+    assert json.loads(head.read_text())["size"] >= 900
+    assert execute(spec, tmp_path, attempt=2)["steps"] >= 1_000
+    head.write_text(head.read_text().replace('"format": 1', '"format": 7'))
+    with pytest.raises(InvalidInput, match="replay memory"):
+        execute(spec, tmp_path, attempt=3)
 
 
 def test_a_run_that_goes_on_without_its_memory_fills_one_first(tmp_path: Path) -> None:

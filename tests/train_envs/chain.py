@@ -8,7 +8,7 @@ NO_RIGHT_AT = 2  # of Masked
 
 
 class Chain(gymnasium.Env):
-    """One-hot state; 0 goes left, 1 right; each end is a reward and the end. Cut off after LENGTH steps, which says nothing about the state."""
+    """One-hot state; 0 goes left, 1 right; each end is a reward and the end. Cut off after LENGTH steps."""
 
     observation_space = gymnasium.spaces.Box(0, 1, (STATES,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)

@@ -32,6 +32,7 @@ class Feed:
         )
         self._due = 0.0  # updates, a part of one included
         self._steps = 0  # env steps that came into this memory
+        self._checkpoints = 0
 
     def take(self, fragments: Sequence[Fragment]) -> int:
         """Insert; gives the updates that are due now: none before `learning_starts` steps are in the memory.
@@ -72,8 +73,11 @@ class Feed:
         self._due = float(state["feed.due"][0])
 
     def save(self, directory: Path) -> None:
-        """The memory, as files."""
-        stored.save(self.memory, directory)
+        """The memory as files: at every `buffer_checkpoint_every`-th call."""
+        every = self._plan.buffer_checkpoint_every
+        self._checkpoints += 1
+        if every and self._checkpoints % every == 0:
+            stored.save(self.memory, directory)
 
     def load(self, directory: Path) -> bool:
         """The inverse; False when there are none. Raises InvalidInput for those of another plan."""

@@ -38,6 +38,11 @@ class ReplayPlan(Plan):
     tau: float
     target_every: int  # updates
 
+    @property
+    def slice_s(self) -> float:
+        """An iteration is a few env steps: a checkpoint after each would cost as much as the learning."""
+        return 0.5
+
 
 def fields_of(spec: TrainSpec, options: ReplayOptions, *, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """ReplayPlan's fields: what the spec says, else `defaults`, which name every field that spec and options leave open.
