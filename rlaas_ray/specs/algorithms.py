@@ -154,12 +154,13 @@ class IqlOptions(OfflineOptions):
 class QLearningOptions(Options):
     """Tabular Q-learning (Watkins & Dayan 1992)."""
 
-    bins: tuple[int, ...] | None = Field(default=None, description="of each entry of a Box observation")
-    bin_low: tuple[float, ...] | None = None
-    bin_high: tuple[float, ...] | None = None
-    epsilon_initial: float = Field(default=1.0, ge=0, le=1)
+    bins: tuple[int, ...] | None = Field(default=None, description="equal bins, for each number of a Box observation")
+    bin_low: tuple[float, ...] | None = Field(default=None, description="where each number's bins begin")
+    bin_high: tuple[float, ...] | None = Field(default=None, description="where they end; the outer two take the rest")
+    epsilon_initial: float = Field(default=1.0, ge=0, le=1, description="share of actions drawn at random, at first")
     epsilon_final: float = Field(default=0.05, ge=0, le=1)
-    epsilon_fraction: float = Field(default=0.5, gt=0, le=1)
+    epsilon_fraction: float = Field(default=0.5, gt=0, le=1, description="of the budget, until the final epsilon")
+    serving_epsilon: float = Field(default=0.0, ge=0, le=1, description="of the bundle, when it serves by `sample`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
