@@ -1,7 +1,7 @@
 """An algorithm of your own, whole: an advantage actor-critic (Mnih et al. 2016, without the threads), its networks in torch.
 
     rlaas algorithms check examples.own_algorithm:ActorCritic
-    rlaas train --env CartPole-v1 --set algorithm=examples.own_algorithm:ActorCritic --set batch_size=256 --name mine
+    rlaas train --env CartPole-v1 --set algorithm=examples.own_algorithm:ActorCritic --set batch_size=128 --name mine
 
 It knows nothing of Ray, of envs or of runs: observations come in batches, steps come as columns [time, env].
 """
@@ -33,7 +33,7 @@ class ActorCritic:
         inputs, actions = observation_space.shape[0], int(action_space.n)
         self._policy, self._value = network(inputs, actions, generator), network(inputs, 1, generator)
         self._both = torch.nn.ModuleList([self._policy, self._value])
-        self._optimiser = torch.optim.Adam(self._both.parameters(), lr=float(config.get("learning_rate", 3e-3)))
+        self._optimiser = torch.optim.Adam(self._both.parameters(), lr=float(config.get("learning_rate", 7e-3)))
 
     def choose_action(self, obs: np.ndarray, *, explore: bool, mask: np.ndarray | None = None) -> ActionOut:
         with torch.inference_mode():

@@ -43,6 +43,7 @@ class QPlan(Plan):
     epsilon_initial: float
     epsilon_final: float
     epsilon_fraction: float
+    serving_epsilon: float
     bins: tuple[lookup.Bins, ...]
 
     def epsilon(self, used: float) -> float:
@@ -168,21 +169,24 @@ class TableLearning(Learning):
         """The table as a lookup: values of actions, or of MultiDiscrete actions which one is the best."""
         view = self._worlds.view()
         flat = self._worlds.flat_action_space
-        head, table = exported(self.table, action_space=self._worlds.action_space, flat=flat)
+        head, table = exported(
+            self.table, action_space=self._worlds.action_space, flat=flat, epsilon=self._plan.serving_epsilon
+        )
+        serving = self._plan.serving or ("sample" if self._plan.serving_epsilon > 0 else "greedy")
         program = programs.Network(
             layers=(),
             lookup=lookup.Lookup(cells=self._cells, table=table),
             view=None if view is None else view.program,
         )
         decoder = decoders.for_action_space(flat) if view is None else view.decoder
-        return {"": Trained(network=program, head=head, decoder=decoder, serving="greedy")}
+        return {"": Trained(network=program, head=head, decoder=decoder, serving=serving)}
 
 
-def exported(table: F64, *, action_space: spaces.Space, flat: spaces.Space) -> tuple[heads.Head, F32]:
+def exported(table: F64, *, action_space: spaces.Space, flat: spaces.Space, epsilon: float) -> tuple[heads.Head, F32]:
     """The head and table (s, k) of a bundle. A MultiDiscrete action is one index here and blocks there: 1 where it is best."""
+    if isinstance(flat, gs.Discrete):
+        return heads.QValues(n=int(flat.n), epsilon=epsilon), table.astype(np.float32)
     head = heads.for_action_space(flat)
-    if isinstance(action_space, gs.Discrete):
-        return head, table.astype(np.float32)
     nvec = tuple(int(n) for n in np.asarray(action_space.nvec).ravel())  # type: ignore[attr-defined]  # actions_of refuses others
     chosen = np.unravel_index(table.argmax(axis=1), nvec)
     return head, np.concatenate(
@@ -237,7 +241,13 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> QPlan:
             expected="a table, which has neither network nor normalisation",
             cure="Leave it out.",
         )
-    actions_of(worlds)
+    if len(actions_of(worlds)) > 1 and (spec.serving == "sample" or options.serving_epsilon > 0):
+        raise InvalidInput(
+            f"q_learning on {worlds.env}",
+            given="serving: sample" if spec.serving == "sample" else "serving_epsilon",
+            expected="serving: greedy, the only way to act by a table of MultiDiscrete actions",
+            cure="Leave it out.",
+        )
     runners, envs = spec.num_env_runners or 0, spec.num_envs_per_runner or ENVS
     rate = spec.learning_rate or LEARNING_RATE
     return QPlan(
@@ -258,6 +268,7 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> QPlan:
         epsilon_initial=options.epsilon_initial,
         epsilon_final=options.epsilon_final,
         epsilon_fraction=options.epsilon_fraction,
+        serving_epsilon=options.serving_epsilon,
         bins=bins_of(options),
         **plans.budgets(spec, preset={}, default_steps=TIMESTEPS),
     )

@@ -181,18 +181,25 @@ def _normaliser(given: Exported, *, target: str) -> network.Normaliser | None:
 
 
 def _head(given: Exported, *, space: gymnasium.Space[Any], target: str) -> heads.Head:
-    head = heads.Point(entries=spaces.action_size(space)) if given.head == "point" else heads.for_action_space(space)
+    head: heads.Head
+    if given.head == "point":
+        head = heads.Point(entries=spaces.action_size(space))
+    elif given.head == "q_values" and isinstance(space, gymnasium.spaces.Discrete):
+        head = heads.QValues(n=int(space.n))
+    else:
+        head = heads.for_action_space(space)
     kinds = {
         "categorical": heads.Categorical,
         "multi_categorical": heads.MultiCategorical,
         "gaussian": heads.DiagonalGaussian,
         "point": heads.Point,
+        "q_values": heads.QValues,
     }
     if not isinstance(head, kinds.get(given.head, ())):
         raise InvalidInput(
             f"head of policy() of {target}",
             given=given.head,
-            expected=f"one for {space}: categorical, multi_categorical, gaussian or point",
+            expected=f"one for {space}: categorical, multi_categorical, gaussian, point or q_values",
             cure="Name the head that the last layer's numbers are of.",
         )
     return head

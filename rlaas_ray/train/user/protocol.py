@@ -15,7 +15,7 @@ import gymnasium
 
 from rlaas_ray.specs.arrays import F32, Array, Bool
 
-HeadName = Literal["categorical", "multi_categorical", "gaussian", "point"]
+HeadName = Literal["categorical", "multi_categorical", "gaussian", "point", "q_values"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,9 +57,9 @@ class Budget:
 class Exported:
     """A policy that can be served: encoded observation -> layers -> parameters of a head.
 
-    `layers`: a torch.nn.Sequential of Linear and activations, or (weight (out, in), bias (out,), activation) in turn. `head`:
-    categorical: logits, or values of actions; multi_categorical: blocks of logits; gaussian: means, with `log_std` (a,), or
-    means and log stds; point: the action itself.
+    `layers`: a torch.nn.Sequential of Linear and activations, or (weight (out, in), bias (out,), activation) in turn.
+    `head`: categorical: logits; q_values: values of actions, the best one is taken; multi_categorical: blocks of logits;
+    gaussian: means, with `log_std` (a,), or means and log stds; point: the action itself.
     """
 
     layers: Any

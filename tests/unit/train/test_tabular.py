@@ -194,6 +194,10 @@ def test_exploration_follows_the_budget() -> None:
         ({"env": "CartPole-v1", "bins": [3], "bin_low": [0], "bin_high": [1]}, "bins"),
         ({"env": "CartPole-v1", "bins": [3] * 4, "bin_low": [0.0] * 4}, "three lists"),
         ({"env": "FrozenLake-v1", "normalise_observations": True}, "table"),
+        (
+            {"env": "counting:Locks", "bins": [2, 3], "bin_low": [0.0] * 2, "bin_high": [1.0] * 2, "serving": "sample"},
+            "greedy",
+        ),
     ],
 )
 def test_what_has_no_table_is_refused_with_its_cure(tmp_path, fields: dict, words: str) -> None:
@@ -211,5 +215,5 @@ def test_masks_of_joint_actions_are_not_built() -> None:
 def test_the_best_joint_action_is_the_best_of_each_block_of_the_export() -> None:
     space = gs.MultiDiscrete([2, 3])
     table = np.array([[0, 1, 0, 1, 0, 0.5], [0, 0, 0, 0, 0, 2]])
-    head, found = q_learning.exported(table, action_space=space, flat=space)
+    head, found = q_learning.exported(table, action_space=space, flat=space, epsilon=0.0)
     assert head.mode(found).tolist() == [[0, 1], [1, 2]]
