@@ -60,11 +60,10 @@ def of(spec: TrainSpec) -> Family[Any]:
 
 
 def _remembering(spec: TrainSpec) -> Family[Any]:
-    if spec.algorithm != "ppo" or spec.multi_agent is not None:
-        agents = "" if spec.multi_agent is None else f" for {spec.multi_agent} agents"
+    if spec.algorithm != "ppo":
         raise NotBuilt(
-            f"algorithm {spec.algorithm}{agents} with network.memory: {spec.network.memory if spec.network else None}",
-            expected="algorithm: ppo, one agent",
+            f"algorithm {spec.algorithm} with network.memory: {spec.network.memory if spec.network else None}",
+            expected="algorithm: ppo",
             cure="Train it with `algorithm: ppo`, or without a memory.",
         )
     return _family("memory.family")

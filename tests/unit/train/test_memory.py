@@ -304,8 +304,6 @@ def test_a_spec_with_a_memory_finds_its_family_and_others_are_refused():
     assert families.of(TrainSpec(env="CartPole-v1")) is not family.FAMILY
     with pytest.raises(NotBuilt, match=r"algorithm sac with network\.memory"):
         families.of(TrainSpec(env="CartPole-v1", algorithm="sac", network={"memory": "gru"}))
-    with pytest.raises(NotBuilt, match="for shared agents"):
-        families.of(TrainSpec(env="CartPole-v1", multi_agent="shared", network={"memory": "gru"}))
     short = TrainSpec(env="recalling:Recall", network={"memory": "attention", "memory_steps": 1})
     with pytest.raises(InvalidInput, match="memory_steps of attention"):
         family.resolve(short, worlds_of.of(short))
