@@ -211,13 +211,13 @@ def test_a_killed_runner_comes_back_while_training_goes_on(tmp_path: Path) -> No
     made = built(tmp_path, num_env_runners=2)
     try:
         made.train()
-        before = made.env_runner_group.foreach_env_runner("process_id", local_env_runner=False)
+        before = made.runners.process_ids()
         assert len(set(before)) == 2
         os.kill(before[0], signal.SIGKILL)
         steps, started = made.loop.ledger.steps, time.monotonic()
         while time.monotonic() - started < 25:
             made.train()
-            pids = made.env_runner_group.foreach_env_runner("process_id", local_env_runner=False)
+            pids = made.runners.process_ids()
             if len(pids) == 2:
                 break
         assert len(pids) == 2

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ray
 from ray.rllib.algorithms.ppo import PPO  # noqa: TID251
 from ray.tune.registry import register_env
 
@@ -24,6 +23,7 @@ from rlaas_ray.train.loop import Loop
 from rlaas_ray.train.presets import PpoPlan
 from rlaas_ray.train.rllib import config as configs
 from rlaas_ray.train.rllib import learner as learners
+from rlaas_ray.train.rllib import runners
 from rlaas_ray.train.seam import Build, Situation, State, Trained
 
 ENV_NAME = "rlaas-columns"
@@ -40,6 +40,7 @@ class ColumnarPPO(PPO):
     def setup(self, config: Any) -> None:
         """RLlib's set-up, then an empty ledger."""
         super().setup(config)
+        self.runners = runners.of(self)
         self.loop = Loop(
             self.config.plan,
             ledger=ledgers.new(self.config.shape.inputs),
@@ -63,8 +64,8 @@ class ColumnarPPO(PPO):
         self.loop.run(slice_s=self.config.slice_s)
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """Bring back runners that died; there is no state to give them."""
-        return list(env_runner_group.probe_unhealthy_env_runners() or [])
+        """Nobody is waited for: runners.py takes back whoever answers again."""
+        return []
 
     def weights(self) -> Weights:
         """The learner's, whole."""
@@ -105,7 +106,9 @@ class ColumnarPPO(PPO):
         self._logdir = configs.log_directory(self.config)
 
     def _collect(self, request: Request) -> Sequence[Fragment]:
-        fragments = collect(self, request)
+        if self.runners is None:
+            return [self.env_runner.sample(request=request)]
+        fragments = self.runners.collect(request)
         self.loop.ledger.cpu_s += sum(fragment.cpu_s for fragment in fragments)
         return fragments
 
@@ -130,19 +133,6 @@ def on_first_learner(algorithm: Any, call: Any) -> Any:
     """What `call(learner)` gives on the first learner, here or in its actor."""
     ids = [0] if algorithm.config.num_learners else None
     return next(iter(algorithm.learner_group.foreach_learner(call, remote_actor_ids=ids))).get()
-
-
-def collect(algorithm: Any, request: Request) -> Sequence[Fragment]:
-    """A fragment of each env runner that lives."""
-    if algorithm.env_runner_group.num_remote_workers() == 0:
-        return [algorithm.env_runner.sample(request=request)]
-    fragments: list[Fragment] = algorithm.env_runner_group.foreach_env_runner(
-        "sample",
-        kwargs={"request": ray.put(request)},
-        local_env_runner=False,
-        timeout_seconds=algorithm.config.sample_timeout_s,
-    )
-    return fragments
 
 
 def build(given: Build[PpoPlan]) -> ColumnarPPO:

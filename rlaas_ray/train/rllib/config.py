@@ -88,6 +88,9 @@ def place(config: AlgorithmConfig, given: Build[Any]) -> None:
         rollout_fragment_length=plan.steps,
         sample_timeout_s=SAMPLE_TIMEOUT_S,
         create_local_env_runner=plan.num_env_runners == 0,
+        merge_env_runner_states=False,  # there are none; asking a dead actor for them would hold up the iteration
+        broadcast_env_runner_states=False,
+        validate_env_runners_after_construction=False,  # runners.py waits for them, as long as it is sensible
     )
     config.learners(
         num_learners=plan.num_learners,

@@ -28,6 +28,7 @@ from rlaas_ray.train.loop import Loop
 from rlaas_ray.train.plans import Plan
 from rlaas_ray.train.rllib import algorithm as algorithms
 from rlaas_ray.train.rllib import config as configs
+from rlaas_ray.train.rllib import runners
 from rlaas_ray.train.seam import Build, Learning, Parts, PlanT, Situation, State, Trained
 from rlaas_ray.train.worlds import Worlds
 
@@ -102,6 +103,7 @@ class HostedAlgorithm(Algorithm):
     def setup(self, config: Any) -> None:
         """RLlib's set-up, then an empty ledger."""
         super().setup(config)
+        self.runners = runners.of(self)
         self.loop = Loop(
             self.config.plan,
             ledger=ledgers.new(spaces.encoded_size(self.config.worlds.observation_space)),
@@ -125,8 +127,8 @@ class HostedAlgorithm(Algorithm):
         self.loop.run(slice_s=self.config.slice_s)
 
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
-        """Bring back runners that died; there is no state to give them."""
-        return list(env_runner_group.probe_unhealthy_env_runners() or [])
+        """Nobody is waited for: runners.py takes back whoever answers again."""
+        return []
 
     def state(self) -> State:
         """A checkpoint's arrays."""
@@ -155,7 +157,9 @@ class HostedAlgorithm(Algorithm):
         return found
 
     def _collect(self, request: Request) -> Sequence[Fragment]:
-        fragments = algorithms.collect(self, request)
+        if self.runners is None:
+            return [self.env_runner.sample(request=request)]
+        fragments = self.runners.collect(request)
         self.loop.ledger.cpu_s += sum(fragment.cpu_s for fragment in fragments)
         return fragments
 
