@@ -9,6 +9,7 @@ import ray
 from rlaas_ray import errors
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import cluster, hosts, ppo, runner
+from rlaas_ray.train.memory import family as memory
 from rlaas_ray.train.rllib import hosting
 from rlaas_ray.train.seam import Build
 
@@ -74,3 +75,19 @@ def test_a_learner_in_its_own_actor_goes_on_from_a_checkpoint(tmp_path: Path) ->
 def test_two_learners_are_said_not_to_be_built(tmp_path: Path) -> None:
     with pytest.raises(errors.NotBuilt, match="2 learners"):
         hosting.build(ppo.PARTS, given(tmp_path, num_env_runners=1, num_learners=2))
+
+
+def test_sequences_of_a_memory_travel_from_a_runner_as_in_one_process(tmp_path: Path) -> None:
+    net = {"memory": "gru", "hidden": (16,), "memory_size": 16, "memory_steps": 8}
+    hosted = hosting.build(memory.PARTS, given(tmp_path, num_env_runners=1, network=net))
+    alone = hosts.InProcess(memory.PARTS, given(tmp_path, num_env_runners=0, network=net))
+    try:
+        for _ in range(3):
+            hosted.train()
+            alone.train()
+        for name, array in alone.state().items():
+            np.testing.assert_array_equal(hosted.state()[name], array)
+        assert hosted.policies()[""].network.state_size == 16
+    finally:
+        hosted.stop()
+        alone.stop()
