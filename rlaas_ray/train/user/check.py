@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from rlaas_ray.errors import RlaasError
+from rlaas_ray.policies import spaces
 from rlaas_ray.policies.engines import choice
 from rlaas_ray.specs.arrays import Array
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train.seam import Build, Trainer
 from rlaas_ray.train.user import family, finding, policy
 from rlaas_ray.train.user import plans as user_plans
-from rlaas_ray.train.user.looped import Looped
+from rlaas_ray.train.user.counting import spaces_of
 from rlaas_ray.train.user.plain import is_plain
 from rlaas_ray.train.user.plans import UserPlan
 from rlaas_ray.train.worlds import Worlds
@@ -242,7 +243,7 @@ def _gives_way(case: _Case) -> str:
 
 def _actions(case: _Case) -> None:
     algorithm, worlds = case.made(), case.worlds()
-    observed = family.spaces_of(worlds)[0]
+    observed = spaces_of(worlds)[0]
     observed.seed(0)
     for rows in (1, 3, 64):
         batch = np.stack([np.clip(observed.sample(), -10, 10) for _ in range(rows)]).astype(np.float32)
@@ -256,16 +257,17 @@ def _actions(case: _Case) -> None:
 
 def _inside(proposed: Array, *, worlds: Worlds) -> None:
     limit = getattr(worlds.action_space, "n", None)
-    if limit is not None and not ((proposed >= 0) & (proposed < limit) & (proposed == np.floor(proposed))).all():
+    given = proposed.astype(np.float64)
+    if limit is not None and not ((given >= 0) & (given < limit) & (given == np.floor(given))).all():
         raise _Failed(
-            f"action {proposed.min()} to {proposed.max()} of {limit}",
+            f"action {given.min():g} to {given.max():g} of {limit}",
             cure=f"Give indices from 0 to {limit - 1}, whatever the env's space starts with.",
         )
 
 
 def _rows(case: _Case) -> None:
     algorithm, worlds = case.made(), case.worlds()
-    batch = np.random.default_rng(0).normal(size=(16, family.spaces_of(worlds)[0].shape[0])).astype(np.float32)
+    batch = np.random.default_rng(0).normal(size=(16, spaces.encoded_size(worlds.observation_space))).astype(np.float32)
 
     def act(rows: Any) -> Array:
         return policy.chosen(algorithm, rows, explore=False, mask=None, worlds=worlds, target=case.target)[1]
@@ -286,14 +288,14 @@ def _exported(case: _Case) -> str:
     if not offered:
         return f"no policy(): trains and is evaluated, but no bundle is written. {policy.CURE}"
     made = offered[""]
-    algorithm = trainer.learning.algorithm if isinstance(trainer, Looped) else getattr(trainer, "algorithm", None)
+    algorithm: Any = getattr(trainer, "algorithm", None)
     worlds = case.worlds()
     batch = np.random.default_rng(0).normal(size=(64, made.network.inputs)).astype(np.float32)
     engine = choice.make("numpy", network=made.network, model=b"")
     mode = made.head.mode(engine.distribution(batch))
     _, acted = policy.chosen(algorithm, batch, explore=False, mask=None, worlds=worlds, target=case.target)
     executed = [made.decoder.decode(given.astype(np.float64), observations=batch) for given in (mode, acted)]
-    same = np.isclose(*executed, atol=1e-4).all(axis=1).mean()
+    same = np.isclose(executed[0], executed[1], atol=1e-4).all(axis=1).mean()
     if same < 1.0 - 1.0 / len(batch):  # one row may be a tie
         raise _Failed(
             f"policy() and choose_action(explore=False) agree on {same:.0%} of observations",

@@ -112,6 +112,11 @@ class Looped(hosts.InProcess, Unexported):
         self._given = given
         super().__init__(Parts(collector=self._collector_of, learning=self._learning_of), given)
 
+    @property
+    def algorithm(self) -> UserAlgorithm:
+        """The user's own."""
+        return self._together.algorithm
+
     def decider(self) -> Decider:
         """Its own choose_action."""
         plan = self._given.plan

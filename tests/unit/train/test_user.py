@@ -43,7 +43,7 @@ def until_done(trainer, plan) -> None:
 def test_steps_are_those_of_the_env_and_its_true_returns_are_counted(tmp_path) -> None:
     trainer, plan = build(tmp_path, algorithm="theirs:Linear", options={"colour": "red"}, gamma=0.5, seed=7)
     trainer.train()
-    algorithm = trainer.learning.algorithm
+    algorithm = trainer.algorithm
     observed, acted, config, seed = algorithm.given
     assert (observed.shape, acted, config, seed) == ((1,), gs.Discrete(2), {"gamma": 0.5, "colour": "red"}, 7)
     [steps] = algorithm.seen
@@ -68,23 +68,23 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path) -> None:
     state = trainer.state()
     other, _ = build(tmp_path, algorithm="theirs:Linear", seed=1)
     other.load_state(state, ledger=trainer.ledger)
-    np.testing.assert_array_equal(other.learning.algorithm.weight, trainer.learning.algorithm.weight)
-    assert (other.learning.algorithm.updates, other.ledger.steps) == (3, trainer.ledger.steps)
+    np.testing.assert_array_equal(other.algorithm.weight, trainer.algorithm.weight)
+    assert (other.algorithm.updates, other.ledger.steps) == (3, trainer.ledger.steps)
     trainer.train()
-    assert not np.array_equal(state["weight"], trainer.learning.algorithm.weight)  # a copy
+    assert not np.array_equal(state["weight"], trainer.algorithm.weight)  # a copy
 
 
 def test_masks_reach_the_algorithm_and_no_forbidden_action_is_taken(tmp_path) -> None:
     trainer, _ = build(tmp_path, env="recalling:Masked", algorithm="theirs:Linear")
     trainer.train()
-    [steps] = trainer.learning.algorithm.seen
+    [steps] = trainer.algorithm.seen
     assert np.take_along_axis(steps.masks, steps.actions, axis=2)[steps.valid].all()
 
 
 def test_a_bounded_box_is_proposed_in_minus_one_to_one_and_executed_in_its_units(tmp_path) -> None:
     trainer, _ = build(tmp_path, env="counting:Reach", algorithm="theirs:Linear")
     trainer.train()
-    algorithm = trainer.learning.algorithm
+    algorithm = trainer.algorithm
     assert algorithm.given[1] == gs.Box(-1, 1, (1,), np.float32)
     assert algorithm.seen[0].actions.dtype == np.float32
     [trained] = trainer.policies().values()
@@ -117,7 +117,7 @@ def test_the_policy_that_is_offered_is_what_choose_action_does(tmp_path) -> None
     [trained] = trainer.policies().values()
     x = np.random.default_rng(0).normal(size=(32, 1)).astype(np.float32)
     given = choice.make("numpy", network=trained.network, model=b"").distribution(x)
-    acted = trainer.learning.algorithm.choose_action(x, explore=False)
+    acted = trainer.algorithm.choose_action(x, explore=False)
     np.testing.assert_array_equal(trained.head.mode(given)[:, 0], acted.action)
     assert trained.serving == "greedy"
 
