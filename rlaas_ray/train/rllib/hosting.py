@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ from rlaas_ray.train.plans import Plan
 from rlaas_ray.train.rllib import algorithm as algorithms
 from rlaas_ray.train.rllib import config as configs
 from rlaas_ray.train.rllib import runners
-from rlaas_ray.train.seam import Build, Learning, Parts, PlanT, Situation, State, Trained
+from rlaas_ray.train.seam import Buffered, Build, Learning, Parts, PlanT, Situation, State, Trained
 from rlaas_ray.train.worlds import Worlds
 
 
@@ -141,6 +142,14 @@ class HostedAlgorithm(Algorithm):
         self.loop.ledger = ledger
         self.loop.parameters = self._parameters()
 
+    def save_buffer(self, directory: Path) -> None:
+        """What the learning keeps beside its state, written where the learner is: `directory` must be shared with its node."""
+        algorithms.on_first_learner(self, lambda learner: _save_buffer(learner.learning, directory))
+
+    def load_buffer(self, directory: Path) -> bool:
+        """The inverse."""
+        return bool(algorithms.on_first_learner(self, lambda learner: _load_buffer(learner.learning, directory)))
+
     def policies(self) -> Mapping[str, Trained]:
         """What to export."""
         observations = self.loop.ledger.observations
@@ -169,6 +178,15 @@ class HostedAlgorithm(Algorithm):
         )
         self.loop.ledger.cpu_s += cpu_s * self.config.num_learners
         return parameters, stats
+
+
+def _save_buffer(learning: Learning, directory: Path) -> None:
+    if isinstance(learning, Buffered):
+        learning.save_buffer(directory)
+
+
+def _load_buffer(learning: Learning, directory: Path) -> bool:
+    return isinstance(learning, Buffered) and learning.load_buffer(directory)
 
 
 def _state(learner: HostedLearner) -> State:
