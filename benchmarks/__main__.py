@@ -7,6 +7,10 @@ EACH = (
     ["benchmarks.environments", "speed"],
     ["benchmarks.training", "cartpole"],
     ["benchmarks.training", "ran"],
+    ["benchmarks.replay"],
+    ["benchmarks.off_policy", "dqn"],
+    ["benchmarks.off_policy", "learning", "--env", "CartPole-v1"],
+    ["benchmarks.off_policy", "learning", "--env", "Acrobot-v1"],
     ["benchmarks.canary"],
     ["benchmarks.serving"],
 )
