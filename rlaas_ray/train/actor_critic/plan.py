@@ -27,7 +27,7 @@ COMMON: Mapping[str, Any] = {
     "steps": 8,
     "gamma": 0.99,
     "normalise_observations": False,
-    "batch_size": 256,
+    "batch_size": 128,
     "learning_rate": 1e-3,
     "learning_rate_left": 1.0,
     "gradient_clip": None,
@@ -35,12 +35,12 @@ COMMON: Mapping[str, Any] = {
     "activation": "relu",
     "learning_starts": 500,
     "updates_per_step": 1.0,
-    "tau": 0.005,
+    "tau": 0.01,
     "target_every": 1,
     "total_timesteps": 100_000,
 }
-DISCRETE: Mapping[str, Any] = {**COMMON}
-DETERMINISTIC: Mapping[str, Any] = {**COMMON}
+DISCRETE: Mapping[str, Any] = {**COMMON, "envs": 8, "steps": 4, "updates_per_step": 0.5}
+DELAYED: Mapping[str, Any] = {**COMMON, "learning_rate": 2e-3}  # TD3's actor and targets move at every other update
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> SacPlan | DeterministicPlan:
     if spec.algorithm == "td3":
         options = Td3Options.model_validate(spec.options)
         return DeterministicPlan(
-            **replay.fields_of(spec, options, defaults=DETERMINISTIC),
+            **replay.fields_of(spec, options, defaults=DELAYED),
             critics=2,
             exploration_noise=options.exploration_noise,
             policy_delay=options.policy_delay,
@@ -81,7 +81,7 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> SacPlan | DeterministicPlan:
         )
     plain = DdpgOptions.model_validate(spec.options)
     return DeterministicPlan(
-        **replay.fields_of(spec, plain, defaults=DETERMINISTIC),
+        **replay.fields_of(spec, plain, defaults=COMMON),
         critics=1,
         exploration_noise=plain.exploration_noise,
         policy_delay=1,
