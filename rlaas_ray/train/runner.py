@@ -29,13 +29,14 @@ from rlaas_ray.train.checkpoint import Checkpoint
 from rlaas_ray.train.doctor import Doctor
 from rlaas_ray.train.multi_agent import together
 from rlaas_ray.train.plans import Plan
-from rlaas_ray.train.seam import Buffered, Build, Trained, Trainer
+from rlaas_ray.train.seam import Buffered, Build, LearnerLost, Trained, Trainer
 from rlaas_ray.train.unexported import Unexported
 from rlaas_ray.train.worlds import Worlds
 from rlaas_ray.train.worlds import of as worlds_of
 
 REPORT_EVERY_S = 1.0
 SLICE_S = 0.5
+MAX_LOSSES = 3  # of the learner, at one iteration
 CHECKPOINTS, BUNDLE, KEY, BUFFER = "checkpoints", "bundle", "checkpoint.key", "buffer"
 _EVALUATION_STREAM = 0xE7A1
 
@@ -102,6 +103,20 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
         data_url=data_url,
         started_s=clock.monotonic_s(),
     )
+    lost_at: list[int] = []
+    while True:
+        try:
+            return _once(run, attempt=attempt, checkpoint=checkpoint, ray_address=ray_address)
+        except LearnerLost as lost:
+            lost_at.append(run.saved_iteration)
+            if lost_at.count(run.saved_iteration) >= MAX_LOSSES:  # no iteration in between: it is not bad luck
+                raise
+            reporter.event("learner_lost", {"detail": lost.detail, "iteration": run.saved_iteration})
+            attempt, checkpoint = attempt + 1, None
+
+
+def _once(run: _Run, *, attempt: int, checkpoint: str | None, ray_address: str | None) -> dict[str, Any]:
+    """From a trainer's making to its end."""
     with _trainer(run, ray_address=ray_address) as trainer:
         _resume(run, trainer=trainer, attempt=attempt, checkpoint=checkpoint)
         try:
@@ -109,11 +124,11 @@ def execute(  # noqa: PLR0913  # a run's whole context, handed in by the root
         except KeyboardInterrupt:
             _save(run, trainer=trainer)
             raise Interrupted(
-                f"training {run_id} interrupted",
+                f"training {run.run_id} interrupted",
                 given=f"{trainer.ledger.steps} steps done",
-                cure=f"`rlaas runs resume {run_id}` goes on from {run.saved}.",
+                cure=f"`rlaas runs resume {run.run_id}` goes on from {run.saved}.",
             ) from None
-        finished = ledger.finished(trainer.ledger, plan=plan)
+        finished = ledger.finished(trainer.ledger, plan=run.plan)
         if run.stopping and not finished:
             return _result(run, trainer=trainer, state="stopped")
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+from rlaas_ray.errors import WorkFailed
 from rlaas_ray.policies import decoders, heads, network
 from rlaas_ray.specs.arrays import F32, Array
 from rlaas_ray.specs.train import TrainSpec
@@ -22,6 +23,12 @@ from rlaas_ray.train.worlds import Worlds
 
 PlanT = TypeVar("PlanT", bound=Plan)
 PlanInT = TypeVar("PlanInT", bound=Plan, contravariant=True)
+
+
+class LearnerLost(WorkFailed):
+    """The process that learns has died; runner.py builds another and goes on from the last checkpoint."""
+
+
 State = Mapping[str, Array]  # a checkpoint's arrays by name; no objects
 
 

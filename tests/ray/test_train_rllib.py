@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import ray
 import torch
@@ -249,3 +250,34 @@ def test_an_env_that_always_breaks_ends_the_run_with_its_own_words(tmp_path: Pat
     spec = TrainSpec(env="counting:Breaks", env_config={"at": 3}, num_env_runners=1, total_timesteps=1000)
     with pytest.raises(errors.WorkFailed, match="the env's own words"):
         execute(spec, tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_learner_is_made_anew_and_goes_on_from_the_last_checkpoint(tmp_path: Path) -> None:
+    spec = TrainSpec(
+        env="CartPole-v1",
+        num_env_runners=1,
+        num_learners=1,
+        total_timesteps=12_000,
+        batch_size=512,
+        evaluate=EvaluateDuring(episodes=2),
+    )
+    killed: list[int] = []
+
+    def kill(progress) -> None:
+        if not killed and progress.steps > 2_000:
+            mine = psutil.Process().children(recursive=True)
+            # RLlib's learner group wraps its learner in an actor of this name
+            (found,) = [p.pid for p in mine if p.cmdline()[:1] == ["ray::_WrappedExecutable"]]
+            killed.append(found)
+            os.kill(found, signal.SIGKILL)
+
+    result, reporter = execute(spec, tmp_path, on_progress=kill, report_every_s=0.0)
+    assert killed
+    assert result["state"] == "succeeded"
+    assert result["steps"] >= 12_000
+    kinds = [kind for kind, _ in reporter.events]
+    assert kinds.count("learner_lost") == 1
+    resumed = next(data for kind, data in reporter.events if kind == "resumed")
+    lost = next(data for kind, data in reporter.events if kind == "learner_lost")
+    assert resumed["iteration"] == lost["iteration"] > 0

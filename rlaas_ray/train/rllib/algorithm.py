@@ -6,10 +6,12 @@ T1); `training_step` returns None as RLlib demands. RLlib's result dict is not r
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ray.exceptions import RayActorError
 from ray.rllib.algorithms.ppo import PPO  # noqa: TID251
 from ray.tune.registry import register_env
 
@@ -24,7 +26,7 @@ from rlaas_ray.train.presets import PpoPlan
 from rlaas_ray.train.rllib import config as configs
 from rlaas_ray.train.rllib import learner as learners
 from rlaas_ray.train.rllib import runners
-from rlaas_ray.train.seam import Build, Situation, State, Trained
+from rlaas_ray.train.seam import Build, LearnerLost, Situation, State, Trained
 
 ENV_NAME = "rlaas-columns"
 
@@ -117,7 +119,8 @@ class ColumnarPPO(PPO):
         if prepared is None:
             return self.loop.parameters, {}
         batch, schedule = prepared
-        self.learner_group.update(batch=learners.to_batch(batch), schedule=schedule)
+        with learning():
+            self.learner_group.update(batch=learners.to_batch(batch), schedule=schedule)
         parameters, stats, cpu_s = self._on_first_learner(learners.ColumnarLearner.after_update)
         self.loop.ledger.cpu_s += cpu_s * self.config.num_learners
         policy = network.Network(parameters, self.config.shape)
@@ -132,7 +135,27 @@ class ColumnarPPO(PPO):
 def on_first_learner(algorithm: Any, call: Any) -> Any:
     """What `call(learner)` gives on the first learner, here or in its actor."""
     ids = [0] if algorithm.config.num_learners else None
-    return next(iter(algorithm.learner_group.foreach_learner(call, remote_actor_ids=ids))).get()
+    with learning():
+        found = next(iter(algorithm.learner_group.foreach_learner(call, remote_actor_ids=ids)), None)
+    if found is None or not found.ok:
+        error = None if found is None else found.get()
+        if error is None or isinstance(error, RayActorError):
+            raise _lost(error)
+        raise error
+    return found.get()
+
+
+@contextlib.contextmanager
+def learning() -> Iterator[None]:
+    """A learner's death as LearnerLost; what its code raised, as it is."""
+    try:
+        yield
+    except RayActorError as error:
+        raise _lost(error) from error
+
+
+def _lost(error: object) -> LearnerLost:
+    return LearnerLost("the learner has died", given=str(error)[:200], cure="`rlaas runs resume` goes on.")
 
 
 def build(given: Build[PpoPlan]) -> ColumnarPPO:

@@ -1,7 +1,7 @@
 """The env runners of a synchronous training: asked together, answered in their order, whoever died left out until it is back.
 
-Held by algorithm.py and hosting.py in place of RLlib's fault handling, whose probe of a restarting actor holds up an iteration for
-seconds. RLlib makes the actors and Ray restarts them; here nobody waits for one that is down, unless all are.
+Held by algorithm.py and hosting.py in place of RLlib's fault handling, whose probe of a restarting actor holds up an iteration
+by seconds. RLlib makes the actors, Ray restarts them; here nobody waits for one that is down, unless all are.
 """
 
 from __future__ import annotations
