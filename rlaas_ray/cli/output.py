@@ -94,6 +94,8 @@ def seconds(value: float | None) -> str:
 class Bar:
     """Progress: a bar with rate and ETA on a terminal, plain lines at least 5 s apart elsewhere. On stderr."""
 
+    counts = "steps"
+
     def __init__(self, title: str, *, quiet: bool = False) -> None:
         self._title = title
         self._quiet = quiet
@@ -126,7 +128,7 @@ class Bar:
 
     def tell(self, progress: Mapping[str, Any]) -> None:
         """Show a progress document of the API."""
-        words = described(progress)
+        words = described(progress, counts=self.counts)
         fraction = float(progress.get("fraction") or 0.0)
         if self._drawn is not None:
             self._drawn.update(self._task, completed=fraction, words=words)
@@ -139,14 +141,15 @@ class Bar:
             self._last = text
 
 
-def described(progress: Mapping[str, Any]) -> str:
-    """Steps, rate, return and ETA in one line."""
+def described(progress: Mapping[str, Any], *, counts: str = "steps") -> str:
+    """Steps (or what else the run counts), rate, return and ETA in one line."""
     parts = []
     if progress.get("steps"):
         total = progress.get("steps_total")
-        parts.append(f"{progress['steps']:,}{f'/{total:,}' if total else ''} steps")
+        parts.append(f"{progress['steps']:,}{f'/{total:,}' if total else ''} {counts}")
     if progress.get("steps_per_s"):
-        parts.append(f"{progress['steps_per_s']:,.0f}/s")
+        rate = progress["steps_per_s"]
+        parts.append(f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:.3g}/min")
     if progress.get("episode_return_mean") is not None:
         parts.append(f"return {progress['episode_return_mean']:.4g}")
     if progress.get("eta_s") is not None:

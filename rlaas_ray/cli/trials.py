@@ -18,6 +18,8 @@ ROWS = 12
 class Table(output.Bar):
     """A bar that looks at the trials of `run` whenever it is told of progress."""
 
+    counts = "trials"
+
     def __init__(self, title: str, *, quiet: bool, run: Study) -> None:
         super().__init__(title, quiet=quiet)
         self._run = run

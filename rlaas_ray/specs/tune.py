@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import pydantic
+import pydantic_core
 from pydantic import Field
 
 from rlaas_ray.errors import nearest
@@ -111,6 +112,17 @@ class Scheduler(Document):
     startup: int = Field(default=4, ge=1, description="trials before the median is trusted (median)")
     metric: str | None = Field(default=None, description="what reports are judged by; None: the objective")
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _a_name_alone(cls, data: Any) -> Any:
+        return {"kind": data} if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: pydantic_core.CoreSchema, handler: pydantic.GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
 
 class Objective(Document):
     """One metric, and which way is better."""
@@ -156,13 +168,6 @@ class TuneSpec(Document):
     executor: Literal["auto", "pool", "tune"] = "auto"
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     place: Literal["here", "ray"] = "here"
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _short_forms(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("scheduler"), str):
-            return {**data, "scheduler": {"kind": data["scheduler"]}}
-        return data
 
     @pydantic.model_validator(mode="after")
     def _whole(self) -> TuneSpec:

@@ -59,7 +59,9 @@ class Population:
         again = number in self._begun
         self._begun.add(number)
         self._told(trial)
-        return Job(number=number, parameters=trial.parameters, directory=str(self._directory(number)), again=again)
+        seen = trial.reports[-1]["metrics"] if trial.reports else {}
+        directory = str(self._directory(number))
+        return Job(number=number, parameters=trial.parameters, directory=directory, again=again, seen=seen)
 
     def reported(self, job: Job, *, outcome: Outcome) -> bool:
         trial = self.trials[job.number]

@@ -6,6 +6,7 @@ Tune's own state is not needed to resume: told trials are not run again, running
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from rlaas_ray.tune.study import Study
 from rlaas_ray.tune.trials import Hand, Job, Outcome
 
 METRIC = "judged_by"  # of each result, what schedulers look at
+_SEEN = "seen.json"
 _UNKNOWN = -1e300  # for a report before the first episode has ended
 
 
@@ -46,7 +48,7 @@ class TrialTrainable(tune.Trainable):
         self._running = outcome.kind == "report"
         if outcome.kind == "failed":
             raise RuntimeError((outcome.error or {}).get("detail", "the trial failed"))
-        self._seen = max(self._seen, outcome.step)
+        self._job = dataclasses.replace(self._job, seen=outcome.metrics)
         value = outcome.metrics.get(self._spec.judged_by)
         sign = 1.0 if self._spec.objectives[0].maximise else -1.0
         return {
@@ -67,6 +69,7 @@ class TrialTrainable(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """The trial saves what it has; a copy of its folder is the checkpoint. It goes on from there when it is asked to."""
         self._rest()
+        (Path(checkpoint_dir) / _SEEN).write_bytes(orjson.dumps(self._job.seen))
         if Path(self._job.directory).exists():
             shutil.copytree(self._job.directory, Path(checkpoint_dir) / "trial")
 
@@ -77,7 +80,8 @@ class TrialTrainable(tune.Trainable):
         if source.exists():
             shutil.rmtree(own, ignore_errors=True)
             shutil.copytree(source, own)
-        self._job = Job(number=self._job.number, parameters=self._job.parameters, directory=str(own), again=True)
+        seen = orjson.loads((Path(checkpoint_dir) / _SEEN).read_bytes())
+        self._job = dataclasses.replace(self._job, again=True, seen=seen)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Another trial, or the same with other parameters: nothing is built anew but the training itself."""
@@ -90,7 +94,7 @@ class TrialTrainable(tune.Trainable):
         self._rest()
 
     def _take(self, config: Mapping[str, Any]) -> None:
-        self._running, self._seen = False, 0
+        self._running = False
         told = config["job"]
         # Tune's PBT gives a trial the whole config of another: only its own id says which one it is.
         directory = told["directory"] or str(Path(told["folder"]) / self.trial_id)
@@ -102,9 +106,7 @@ class TrialTrainable(tune.Trainable):
         if self._running:
             self._hand.step(go=False)
             self._running = False
-        self._job = Job(
-            number=self._job.number, parameters=self._job.parameters, directory=self._job.directory, again=True
-        )
+        self._job = dataclasses.replace(self._job, again=True)
 
 
 class StudySearcher(searchers.Searcher):
@@ -266,7 +268,7 @@ def search(  # noqa: PLR0913 - a study's whole context, as run.py has it
                 verbose=0,
                 stop=_Ticks(tick, study=study, searcher=searcher),
                 failure_config=tune.FailureConfig(max_failures=2),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
                 callbacks=callbacks,
             ),
             **more,

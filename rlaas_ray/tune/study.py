@@ -202,7 +202,8 @@ class Study:
 
     def _job(self, trial: Trial, *, again: bool) -> Job:
         directory = str(self._folder / f"{trial.number:05d}")
-        return Job(number=trial.number, parameters=trial.parameters, directory=directory, again=again)
+        seen = trial.reports[-1]["metrics"] if trial.reports else {}
+        return Job(number=trial.number, parameters=trial.parameters, directory=directory, again=again, seen=seen)
 
     def _add(self, kind: str, trial: Trial, **data: Any) -> None:
         self._journal.add(kind, trial=trial.number, **data)

@@ -34,12 +34,13 @@ CHECKPOINT_EVERY_S = 5.0  # of a trial, where its spec says no more than "after 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a hand is given. `again`: the folder holds what an earlier part of this trial left."""
+    """What a hand is given. `again`: the folder holds what an earlier part of this trial left; `seen`: its last report."""
 
     number: int
     parameters: dict[str, Any]
     directory: str
     again: bool = False
+    seen: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +235,8 @@ def _function(name: str, job: Job, *, seed: int, directory: Path, stop: threadin
             go = yield _Seen(step=int(metrics.pop("step", step)), metrics=metrics)
             if go is False or stop.is_set():
                 return _Ended(metrics=metrics, whole=False)
+    if not metrics and job.again:  # all was done when the trial was halted
+        return _Ended(metrics=job.seen)
     if not metrics:
         raise InvalidInput(f"function {name}", given="nothing", expected="metrics, returned or yielded")
     return _Ended(metrics=metrics)

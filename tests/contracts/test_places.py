@@ -232,4 +232,4 @@ def test_the_kubernetes_place_says_that_it_is_not_built() -> None:
 
 def test_a_kind_that_no_command_executes_is_refused() -> None:
     with pytest.raises(NotBuilt):
-        command.arguments(dataclasses.replace(run(), kind="tune"))
+        command.arguments(dataclasses.replace(run(), kind="dream"))

@@ -248,7 +248,7 @@ def test_every_route_has_its_roles_and_every_role_entry_a_route(house) -> None:
         known |= {f"{method} {path}" for method in methods - {"HEAD"}}
     missing = known - set(roles.TABLE)
     assert missing == set()
-    unused = {entry for entry in roles.TABLE if entry not in known and "/tuning" not in entry and "/front" not in entry}
+    unused = {entry for entry in roles.TABLE if entry not in known and not entry.endswith(("/front", "/trials"))}
     assert unused == set()
 
 
@@ -440,5 +440,26 @@ def test_a_scrape_shows_requests_runs_and_promises(house, run_id) -> None:
     assert 'rlaas_runs{kind="queued"} 1.0' in text
 
 
-def test_what_is_not_built_says_so(house) -> None:
-    assert problem(house.ask("POST", "/api/v1/tuning", json={}))["status"] == 501
+def test_a_study_is_accepted_and_its_trials_can_be_asked_for(house) -> None:
+    body = {"train": {"env": "CartPole-v1"}, "space": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}
+    made = house.ask("POST", "/api/v1/tuning", json=body)
+    assert made.status_code == 202
+    assert made.headers["location"] == f"/api/v1/tuning/{made.json()['id']}"
+    assert made.json()["id"].startswith("tune-")
+    assert house.ask("GET", f"{made.headers['location']}/trials").json() == {"items": []}
+    assert house.ask("GET", f"/api/v1/training/{made.json()['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"train": {"env": "CartPole-v1"}, "space": {"learning_rat": {"low": 0.1, "high": 1}}}, "learning_rate"),
+        ({"train": {"env": "CartPole-v9"}, "space": {"gamma": {"low": 0.9, "high": 1}}}, "no such env"),
+        ({"space": {"gamma": {"low": 0.9, "high": 1}}}, "`train` or `function`"),
+        ({"train": {"env": "CartPole-v1"}, "space": {"gamma": {"low": 0.9, "hihg": 1}}}, "hihg"),
+    ],
+)
+def test_a_study_of_what_no_trial_takes_is_refused(house, body, words) -> None:
+    found = problem(house.ask("POST", "/api/v1/tuning", json=body))
+    assert found["status"] in {404, 422}
+    assert words in f"{found['detail']} {found['cure']}"
