@@ -22,6 +22,7 @@ from rlaas_ray.specs import document
 from rlaas_ray.specs.endpoint import EndpointSpec
 from rlaas_ray.specs.rollout import RolloutSpec
 from rlaas_ray.specs.train import TrainSpec
+from rlaas_ray.specs.tune import TuneSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -90,7 +91,7 @@ def test_every_error_has_its_row_and_every_row_its_error() -> None:
 
 @pytest.mark.parametrize(
     ("page", "spec"),
-    [("training.md", TrainSpec), ("rollouts.md", RolloutSpec), ("serving.md", EndpointSpec)],
+    [("training.md", TrainSpec), ("tuning.md", TuneSpec), ("rollouts.md", RolloutSpec), ("serving.md", EndpointSpec)],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_fields_of_a_spec_and_their_defaults_are_told(page: str, spec: type[document.Document]) -> None:
@@ -273,7 +274,7 @@ def test_a_command_that_does_not_exist_would_be_found(line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_specs_that_are_shown_are_specs(page: Path) -> None:
-    kinds = {"Train": TrainSpec, "Endpoint": EndpointSpec, "Rollout": RolloutSpec}
+    kinds = {"Train": TrainSpec, "Tune": TuneSpec, "Endpoint": EndpointSpec, "Rollout": RolloutSpec}
     for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         body = yaml.safe_load(block)
         document.parse(kinds[body["kind"]], body)
@@ -282,7 +283,7 @@ def test_specs_that_are_shown_are_specs(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_in_commands_are_fields(page: Path) -> None:
     """`--set a.b=1` names a field of the spec of its command."""
-    kinds = {"train": TrainSpec, "serve": EndpointSpec, "rollout": RolloutSpec}
+    kinds = {"train": TrainSpec, "tune": TuneSpec, "serve": EndpointSpec, "rollout": RolloutSpec}
     wrong = []
     for line in [*blocks(page), *spans(page)]:
         words = words_of(line) or []

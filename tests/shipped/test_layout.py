@@ -74,6 +74,7 @@ def test_nothing_is_imported_by_a_string() -> None:
         "rlaas_ray/cli/main.py",  # the table of commands
         "rlaas_ray/envs/registry.py",  # module:Class of the user
         "rlaas_ray/optimize/problems.py",  # module:Class of the user
+        "rlaas_ray/tune/trials.py",  # module:function of the user
         "rlaas_ray/train/families.py",  # its own families by name: each is loaded only when asked for
         "rlaas_ray/store/trackers.py",  # W&B and TensorBoard, where they are installed
         "rlaas_ray/monitoring/system.py",  # the GPU's library, where there is one
