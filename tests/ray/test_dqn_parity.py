@@ -10,7 +10,7 @@ from ray.rllib.algorithms.dqn.torch.dqn_torch_learner import DQNTorchLearner
 
 from rlaas_ray.train import analytic
 from rlaas_ray.train.dqn import network
-from rlaas_ray.train.dqn.engine import Batch, Engine, Loss
+from rlaas_ray.train.dqn.bellman import Batch, Engine, Loss
 
 pytestmark = pytest.mark.ray
 

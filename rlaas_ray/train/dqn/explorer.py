@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlaas_ray.specs.arrays import F32, I64, Bool
-from rlaas_ray.train.dqn.engine import expected
+from rlaas_ray.train.dqn.bellman import expected
 from rlaas_ray.train.dqn.network import QNetwork, Shape, support
 from rlaas_ray.train.dqn.plan import DqnPlan
 from rlaas_ray.train.fragments import Request

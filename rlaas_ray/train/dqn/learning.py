@@ -18,7 +18,7 @@ from rlaas_ray.train import analytic, columns, plans
 from rlaas_ray.train.analytic import Weights
 from rlaas_ray.train.columns import Moments
 from rlaas_ray.train.dqn import explorer, network
-from rlaas_ray.train.dqn.engine import Batch, Engine, Loss, Step
+from rlaas_ray.train.dqn.bellman import Batch, Engine, Loss, Step
 from rlaas_ray.train.dqn.plan import DqnPlan, record_of, shape_of
 from rlaas_ray.train.fragments import Fragment
 from rlaas_ray.train.replay.feed import Feed

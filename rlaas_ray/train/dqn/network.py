@@ -1,6 +1,6 @@
 """The Q network over one flat float32 vector: values or C51's logits, plain or dueling; forward, backward, and as plain layers.
 
-Used by engine.py, by the explorer and by export. A dueling network (Wang et al. 2016: V + A - mean A, a hidden layer for each
+Used by bellman.py, by the explorer and by export. A dueling network (Wang et al. 2016: V + A - mean A, a hidden layer for each
 stream) is computed as a plain one: its last layer is a linear image of the streams' weights, made anew after each step.
 
 n rows, d inputs, A actions, K atoms (1: values), h units of the last hidden layer.

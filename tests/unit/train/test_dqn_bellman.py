@@ -8,7 +8,7 @@ import torch
 
 from rlaas_ray.train import analytic
 from rlaas_ray.train.dqn import network
-from rlaas_ray.train.dqn.engine import Batch, Engine, Loss, project
+from rlaas_ray.train.dqn.bellman import Batch, Engine, Loss, project
 from rlaas_ray.train.dqn.network import QNetwork, Shape
 
 V_MIN, V_MAX = -4.0, 6.0
