@@ -65,6 +65,7 @@ class Flow(Trainer):
         self._lags: deque[int] = deque(maxlen=_WINDOW)
         self._times: deque[float] = deque(maxlen=_WINDOW)
         self._heard = time.monotonic()
+        self._waited_s = self._learned_s = 0.0
         self._taken: list[Arrival] = []
         self.loop = Loop(
             given.plan,
@@ -87,18 +88,16 @@ class Flow(Trainer):
         started = time.monotonic()
         while not ledgers.finished(self.ledger, plan=self._plan):
             self._ask()
+            before = time.monotonic()
             arrival = self._runners.arrived(timeout_s=_WAIT_S)
+            arrived = time.monotonic()
             if arrival is not None:
-                self._heard = time.monotonic()
+                self._heard = arrived
                 self._taken = [arrival]
                 self.loop.once()
-            elif time.monotonic() - self._heard > SILENCE_S:
-                raise WorkFailed(
-                    "no answer from any env runner",
-                    given=f"silence for {SILENCE_S:.0f} s",
-                    expected="a fragment",
-                    cure=f"`rlaas env check {self._plan.env}` times a step; a smaller batch_size makes shorter fragments.",
-                )
+                self._tell_share(waited=arrived - before, learned=time.monotonic() - arrived)
+            elif arrived - self._heard > SILENCE_S:
+                raise self._silence()
             if time.monotonic() - started >= self._slice_s:
                 return
 
@@ -118,6 +117,21 @@ class Flow(Trainer):
     def stop(self) -> None:
         """Release the actors."""
         self._runners.stop()
+
+    def _tell_share(self, *, waited: float, learned: float) -> None:
+        """Sampling goes on while the driver learns: its share is how long the driver had to wait for it."""
+        self._waited_s = 0.99 * self._waited_s + waited
+        self._learned_s = 0.99 * self._learned_s + learned
+        share = self._waited_s / max(1e-9, self._waited_s + self._learned_s)
+        self.loop.stats = {**self.loop.stats, "sample_share": share}
+
+    def _silence(self) -> WorkFailed:
+        return WorkFailed(
+            "no answer from any env runner",
+            given=f"silence for {SILENCE_S:.0f} s",
+            expected="a fragment",
+            cure=f"`rlaas env check {self._plan.env}` times a step; a smaller batch_size makes shorter fragments.",
+        )
 
     def _ask(self) -> None:
         # What was asked before there are statistics cannot be learnt from: one such request for each runner is enough.

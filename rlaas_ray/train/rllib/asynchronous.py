@@ -6,6 +6,8 @@ waiting: a runner that failed is pinged, and asked again once it answers.
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import ray
@@ -19,6 +21,8 @@ from rlaas_ray.train.rllib import algorithm
 from rlaas_ray.train.rllib import config as configs
 from rlaas_ray.train.rllib.hosting import HostedConfig
 from rlaas_ray.train.seam import Build, Parts
+
+PING_EVERY_S = 0.5  # a runner that is being restarted refuses at once
 
 
 class EnvRunners:
@@ -34,21 +38,26 @@ class EnvRunners:
         self._asked: dict[Any, tuple[int, int]] = {}  # request -> runner, version
         self._open = dict.fromkeys(self._actors, 0)
         self._awake: set[int] = set()  # have answered since they started
-        self._pinged: dict[Any, int] = {}  # ping of a runner that failed -> runner
+        self._down: dict[int, float] = {}  # a runner that failed -> when to ping it next
+        self._pinged: dict[Any, int] = {}  # ping under way -> runner
+        self.restarts = 0
 
     def fill(self, request: Request, *, version: int, each: int) -> None:
         """Ask every living runner that has less than `each` requests open."""
-        down = set(self._pinged.values())
+        self._ping()
         for runner, actor in self._actors.items():
             # A runner that is still starting would find a second request grown old.
             limit = each if runner in self._awake else 1
-            while runner not in down and self._open[runner] < limit:
+            while runner not in self._down and self._open[runner] < limit:
                 self._asked[actor.sample.remote(request=request)] = (runner, version)
                 self._open[runner] += 1
 
     def arrived(self, *, timeout_s: float) -> Arrival | None:
         """The fragment that came first."""
         waited_for = [*self._asked, *self._pinged]
+        if not waited_for:  # all of them are being restarted
+            threading.Event().wait(timeout_s)
+            return None
         ready, _ = ray.wait(waited_for, num_returns=1, timeout=timeout_s)
         for reference in ready:
             if reference in self._pinged:
@@ -80,15 +89,25 @@ class EnvRunners:
         self._group.stop()
 
     def _forget(self, runner: int) -> None:
-        """What it was asked died with it. The ping stays under way until Ray has restarted the actor."""
+        """What it was asked died with it."""
         self._asked = {reference: asked for reference, asked in self._asked.items() if asked[0] != runner}
         self._open[runner] = 0
         self._awake.discard(runner)
-        self._pinged[self._actors[runner].ping.remote()] = runner
+        self._down[runner] = time.monotonic()
+
+    def _ping(self) -> None:
+        now = time.monotonic()
+        waiting = set(self._pinged.values())
+        for runner, due in self._down.items():
+            if runner not in waiting and now >= due:
+                self._pinged[self._actors[runner].ping.remote()] = runner
 
     def _woken(self, reference: Any) -> None:
         runner = self._pinged.pop(reference)
         try:
             ray.get(reference)
         except RayError:
-            self._pinged[self._actors[runner].ping.remote()] = runner
+            self._down[runner] = time.monotonic() + PING_EVERY_S
+            return
+        del self._down[runner]
+        self.restarts += 1
