@@ -1,6 +1,6 @@
 """DQN's update in NumPy: targets, exact gradients of the Huber loss or of C51's cross entropy, then Adam; flat memory throughout.
 
-Held by learning.py. tests/unit/train/test_dqn_bellman.py holds every combination of options against autograd and RLlib's own loss.
+Held by learning.py. tests/unit/train/test_dqn_bellman.py holds every combination of options against autograd, tests/ray to RLlib.
 Huber as in Mnih et al. 2015 (error clipped to [-1, 1]); double as in van Hasselt et al. 2016; C51 as in Bellemare et al. 2017.
 
 n rows, d inputs, A actions, K atoms.
