@@ -7,6 +7,7 @@ Tune's own state is not needed to resume: told trials are not run again, running
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -312,6 +313,7 @@ def scheduler(spec: TuneSpec, *, space: Space) -> Any:
             hyperparam_mutations={
                 "job": {"parameters": {name: domain_of(each) for name, each in space.domains.items()}}
             },
+            custom_explore_fn=functools.partial(_kept, space=space),
             **judged,
         )
     return rays.FIFOScheduler()
@@ -333,6 +335,13 @@ def domain_of(domain: Domain) -> Any:
     if domain.step is not None:
         return tune.quniform(domain.low, domain.high, domain.step)
     return tune.loguniform(domain.low, domain.high) if domain.log else tune.uniform(domain.low, domain.high)
+
+
+def _kept(config: dict[str, Any], *, space: Space) -> dict[str, Any]:
+    """Tune moves a parameter by a fifth, out of its range too: it is kept in."""
+    told = config["job"]
+    parameters = {name: space.domains[name].kept(value) for name, value in told["parameters"].items()}
+    return {**config, "job": {**told, "parameters": parameters}}
 
 
 def _config(job: Job, *, folder: str | None) -> dict[str, Any]:

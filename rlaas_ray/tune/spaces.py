@@ -53,8 +53,12 @@ class Float:
 
     def near(self, value: float, *, factor: float) -> float:
         """`value * factor`, kept in the range (and on the grid of the steps)."""
-        moved = min(self.high, max(self.low, value * factor))
-        return moved if self.step is None else self.low + self.step * round((moved - self.low) / self.step)
+        return self.kept(value * factor)
+
+    def kept(self, value: float) -> float:
+        """The nearest value that it has."""
+        inside = min(self.high, max(self.low, value))
+        return inside if self.step is None else self.low + self.step * round((inside - self.low) / self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,11 @@ class Int:
         moved = round(value * factor)
         if moved == value:
             moved += 1 if factor > 1 else -1
-        steps = round((moved - self.low) / self.step)
+        return self.kept(moved)
+
+    def kept(self, value: float) -> int:
+        """The nearest value that it has."""
+        steps = round((value - self.low) / self.step)
         return self.values()[min(len(self.values()) - 1, max(0, steps))]
 
 
@@ -112,6 +120,10 @@ class Choice:
         """The neighbour in the list."""
         place = self.listed.index(value) + (1 if factor > 1 else -1)
         return self.listed[min(len(self.listed) - 1, max(0, place))]
+
+    def kept(self, value: Any) -> Any:
+        """Itself: there is nothing outside a list."""
+        return value
 
 
 Domain = Float | Int | Choice
