@@ -117,7 +117,7 @@ def built(tmp_path: Path, **fields) -> flow.Flow:
 
 @pytest.mark.usefixtures("own_ray")
 def test_a_killed_runner_is_not_waited_for_and_comes_back(tmp_path: Path) -> None:
-    made = built(tmp_path)
+    made = built(tmp_path, total_timesteps=50_000_000)
     try:
         while made.ledger.iteration < 8:
             made.train()
