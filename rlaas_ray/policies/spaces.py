@@ -80,7 +80,7 @@ def mask_size(space: Space) -> int:
     """Entries of an action mask of this space; 0 where it has none."""
     if not isinstance(space, gs.Dict) or MASK not in space.spaces:
         return 0
-    return int(np.prod(space.spaces[MASK].shape))
+    return int(np.prod(space.spaces[MASK].shape or ()))
 
 
 def check(space: Space, observation: Any, *, where: str = "/observation") -> None:

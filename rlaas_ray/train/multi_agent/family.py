@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput, NotBuilt
-from rlaas_ray.specs.arrays import F32
+from rlaas_ray.specs.arrays import F32, Array
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import columns, hosts, ppo, presets
 from rlaas_ray.train.columns import Moments
@@ -69,7 +69,7 @@ class AgentLearning(Learning):
 
     def state(self) -> State:
         """Every policy's arrays and statistics, under its name."""
-        found = {}
+        found: dict[str, Array] = {}
         for name, learning in self._learnings.items():
             found |= {f"{name}/{key}": array for key, array in learning.state().items()}
             seen = self._seen[name]
