@@ -45,6 +45,9 @@ def command(kind: str, document_kind: type[document.Document], *, path: str | No
     if isinstance(body.get("train"), dict):
         for field in ("env", "algorithm"):
             modules.send(str(body["train"].get(field, "")))
+    network = body.get("network")
+    if isinstance(network, dict):
+        modules.send(str(network.get("custom", "")))
     execute(kind, body, no_wait=no_wait, as_json=as_json, as_jsonl=as_jsonl)
     return None
 

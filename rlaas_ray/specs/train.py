@@ -1,7 +1,7 @@
 """TrainSpec: one training, complete; None means the env's preset, else the algorithm's default (train/presets.py).
 
-Handed in by `rlaas train`, `POST /training`, `ray job submit` and each trial of a tuning. Never resolves an env or a file. What one
-algorithm alone takes is in `options` (specs/algorithms.py); written beside the other fields it is moved there.
+Handed in by `rlaas train`, `POST /training`, `ray job submit` and each trial of a tuning. Never resolves an env or a file. What
+one algorithm alone takes is in `options` (specs/algorithms.py); written beside the other fields it is moved there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ class Network(Document):
     memory: Literal["none", "lstm", "gru", "attention"] = "none"
     memory_size: int = Field(default=64, ge=1, le=4096, description="of the recurrent state, or of attention's keys")
     memory_steps: int = Field(default=16, ge=1, le=1024, description="attention's window; gradients go back as far")
+    custom: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
+        description="module:function of your own: (inputs, outputs) -> torch.nn.Module, instead of hidden layers",
+    )
 
 
 class EvaluateDuring(Document):
@@ -128,6 +133,18 @@ class TrainSpec(Document):
             msg = "multi_agent without network.memory"
             raise ValueError(msg)
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _data_for_those_who_read_it(self) -> TrainSpec:
+        known = ALGORITHMS.get(self.algorithm)
+        if known is None or known.offline == (self.dataset is not None):
+            return self
+        if known.offline:
+            msg = f"{self.algorithm} learns from logged data: dataset is log:ENDPOINT, minari:ID, or Parquet files"
+        else:
+            offline = ", ".join(name for name, one in ALGORITHMS.items() if one.offline)
+            msg = f"{self.algorithm} learns from its env; a dataset is for {offline}"
+        raise ValueError(msg)
 
     @pydantic.model_validator(mode="after")
     def _one_budget(self) -> TrainSpec:

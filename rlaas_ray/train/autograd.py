@@ -108,25 +108,10 @@ class Autograd:
         parameters = self._network.distribution(observations)
         if batch.masks is not None:
             parameters = parameters.masked_fill(~torch.from_numpy(batch.masks).to(device), float(heads.MASKED))
-        log_probability, entropy = evaluate(parameters, torch.from_numpy(batch.actions).to(device), head=self._head)
-        log_ratio = log_probability - torch.from_numpy(batch.log_probabilities).to(device)
-        ratio = log_ratio.exp()
-        advantages = torch.from_numpy(batch.advantages).to(device)
-        surrogate = advantages * ratio
-        clipped = advantages * ratio.clamp(1 - self._loss.clip, 1 + self._loss.clip)
-        policy_loss = -torch.minimum(surrogate, clipped).mean()
-        value_loss = (self._network.values(observations) - torch.from_numpy(batch.targets).to(device)).square().mean()
-        mean_entropy = entropy.mean()
-        loss = policy_loss + self._loss.value_coefficient * value_loss - self._loss.entropy_coefficient * mean_entropy
-        loss.backward()  # type: ignore[no-untyped-call]
-        return {
-            "total_loss": loss.item(),
-            "policy_loss": policy_loss.item(),
-            "vf_loss": value_loss.item(),
-            "entropy": mean_entropy.item(),
-            "mean_kl": (ratio - 1 - log_ratio).mean().item(),
-            "clipped_share": (surrogate > clipped).float().mean().item(),
-        }
+        values = self._network.values(observations)
+        total, stats = objective(parameters, values, batch=batch, head=self._head, loss=self._loss)
+        total.backward()  # type: ignore[no-untyped-call]
+        return stats
 
     def clip(self) -> float:
         """Scales the gradient to the loss's norm if it is longer; gives the norm before."""
@@ -154,6 +139,31 @@ class Autograd:
             if epoch == schedule.epochs - 1:
                 last.append(stats)
         return {name: float(np.mean([stats[name] for stats in last])) for name in last[0]}
+
+
+def objective(
+    parameters: torch.Tensor, values: torch.Tensor, *, batch: Columns, head: Head, loss: Loss
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """PPO's loss (Schulman et al. 2017) of rows: masked parameters (n, k), values (n,); and its parts."""
+    device = parameters.device
+    log_probability, entropy = evaluate(parameters, torch.from_numpy(batch.actions).to(device), head=head)
+    log_ratio = log_probability - torch.from_numpy(batch.log_probabilities).to(device)
+    ratio = log_ratio.exp()
+    advantages = torch.from_numpy(batch.advantages).to(device)
+    surrogate = advantages * ratio
+    clipped = advantages * ratio.clamp(1 - loss.clip, 1 + loss.clip)
+    policy_loss = -torch.minimum(surrogate, clipped).mean()
+    value_loss = (values - torch.from_numpy(batch.targets).to(device)).square().mean()
+    mean_entropy = entropy.mean()
+    total = policy_loss + loss.value_coefficient * value_loss - loss.entropy_coefficient * mean_entropy
+    return total, {
+        "total_loss": total.item(),
+        "policy_loss": policy_loss.item(),
+        "vf_loss": value_loss.item(),
+        "entropy": mean_entropy.item(),
+        "mean_kl": (ratio - 1 - log_ratio).mean().item(),
+        "clipped_share": (surrogate > clipped).float().mean().item(),
+    }
 
 
 def evaluate(parameters: torch.Tensor, actions: torch.Tensor, *, head: Head) -> tuple[torch.Tensor, torch.Tensor]:

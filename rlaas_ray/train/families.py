@@ -15,6 +15,7 @@ from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train.seam import Family
 from rlaas_ray.train.user import family as users
 
+MODEL_PPO = "rlaas_ray.train.user.model_ppo:ModelPpo"  # users' own networks: trained as users' own algorithms are
 # name -> module of rlaas_ray.train that holds FAMILY
 _MODULES: Mapping[str, str] = {
     "ppo": "ppo",
@@ -41,6 +42,8 @@ def built(algorithm: str) -> bool:
 
 def of(spec: TrainSpec) -> Family[Any]:
     """The family that trains this spec. Raises NotBuilt, NotFound with the nearest name, InvalidInput."""
+    if spec.network is not None and spec.network.custom is not None and spec.algorithm in ALGORITHMS:
+        return _own_network(spec)
     if spec.fast == "off":
         raise NotBuilt(
             "fast: off (RLlib's own env runners and connectors)",
@@ -57,6 +60,24 @@ def of(spec: TrainSpec) -> Family[Any]:
     if spec.algorithm in ALGORITHMS:
         raise NotBuilt(f"algorithm {spec.algorithm}", cure=f"Built are {', '.join(sorted(_MODULES))}.")
     return users.family_of(spec.algorithm)
+
+
+def _own_network(spec: TrainSpec) -> Family[Any]:
+    fields = {
+        "fast": spec.fast == "off",
+        "multi_agent": spec.multi_agent is not None,
+        "algorithm": spec.algorithm != "ppo",
+    }
+    given = [f"{name}: {getattr(spec, name)}" for name, other in fields.items() if other]
+    if spec.network is not None and spec.network.memory != "none":
+        given.append(f"network.memory: {spec.network.memory}")
+    if given:
+        raise NotBuilt(
+            f"a network of your own with {given[0]}",
+            expected="algorithm: ppo, one agent, no memory but the module's",
+            cure="Leave it out, or give hidden and activation instead of custom.",
+        )
+    return users.family_of(MODEL_PPO)
 
 
 def _remembering(spec: TrainSpec) -> Family[Any]:

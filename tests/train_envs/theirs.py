@@ -171,4 +171,33 @@ class Silent(Agent):
         pass
 
 
+def sequential(inputs, outputs):
+    """A network that a bundle can hold."""
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Linear(inputs, 32), torch.nn.Tanh(), torch.nn.Linear(32, outputs))
+
+
+def residual(inputs, outputs):
+    """A network that no bundle can hold."""
+    import torch
+
+    class Residual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Linear(inputs, 32), torch.nn.Linear(32 + inputs, outputs)
+
+        def forward(self, x):
+            return self.last(torch.cat([torch.tanh(self.first(x)), x], dim=1))
+
+    return Residual()
+
+
+def narrow(inputs, outputs):
+    """A network with one output too few."""
+    import torch
+
+    return torch.nn.Linear(inputs, max(1, outputs - 1))
+
+
 value = 3

@@ -139,7 +139,7 @@ class OwnLoopTrainer(Driven, Unexported):
 
     def told(self) -> dict[str, Any]:
         """Why there is no bundle."""
-        return {"bundle_missing": f"{self._given.plan.target} has no policy(). {policy.CURE}"}
+        return {"bundle_missing": policy.missing(self._given.plan.target)}
 
     def stop(self) -> None:
         """Release the envs."""

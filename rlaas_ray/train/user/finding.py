@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from rlaas_ray.errors import InvalidInput, NotFound, RlaasError, nearest
 from rlaas_ray.specs.algorithms import ALGORITHMS
@@ -55,28 +56,48 @@ def target_of(name: str, *, entries: Iterable[importlib.metadata.EntryPoint] | N
 
 def load(target: str) -> type[Any]:
     """The class that `module:Class` names. Raises NotFound and InvalidInput."""
-    module, _, path = target.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-    except Exception as error:  # foreign code runs here: whatever it raises, say whose it is
-        raise NotFound(
-            f"module {module!r} of algorithm {target!r}",
-            given=f"{type(error).__name__}: {error}",
-            expected="a module that imports",
-            cure="Run the command where the module lies, or install it; in a cluster it must be in the image.",
-        ) from error
-    loaded = found
-    for name in path.split("."):
-        found = getattr(found, name, None)
+    found, loaded, path = _named(target)
     if not isinstance(found, type):
         classes = [key for key, value in vars(loaded).items() if isinstance(value, type)]
         raise InvalidInput(
             f"algorithm {target!r}",
             given="nothing of that name" if found is None else type(found).__name__,
             expected="a class",
-            cure=nearest(path, classes) if classes else f"No class is in {module}.",
+            cure=nearest(path, classes) if classes else f"No class is in {loaded.__name__}.",
         )
     return found
+
+
+def function(target: str) -> Callable[..., Any]:
+    """What `module:function` names. Raises NotFound and InvalidInput."""
+    found, loaded, path = _named(target)
+    if not callable(found):
+        raise InvalidInput(
+            f"function {target!r}",
+            given="nothing of that name" if found is None else type(found).__name__,
+            expected="a function, or a class",
+            cure=nearest(path, [key for key, value in vars(loaded).items() if callable(value)]),
+        )
+    assert callable(found)
+    return cast("Callable[..., Any]", found)
+
+
+def _named(target: str) -> tuple[Any, ModuleType, str]:
+    """What `module:path` names (None where there is nothing), its module, and the path."""
+    module, _, path = target.partition(":")
+    try:
+        loaded = importlib.import_module(module)
+    except Exception as error:  # foreign code runs here: whatever it raises, say whose it is
+        raise NotFound(
+            f"module {module!r} of {target!r}",
+            given=f"{type(error).__name__}: {error}",
+            expected="a module that imports",
+            cure="Run the command where the module lies, or install it; in a cluster it must be in the image.",
+        ) from error
+    found: Any = loaded
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found, loaded, path
 
 
 def _entries(

@@ -125,7 +125,7 @@ class Looped(hosts.InProcess, Unexported):
 
     def told(self) -> dict[str, Any]:
         """Why there is no bundle."""
-        return {"bundle_missing": f"{self._given.plan.target} has no policy(). {policy.CURE}"}
+        return {"bundle_missing": policy.missing(self._given.plan.target)}
 
     def _collector_of(self, plan: UserPlan, worlds: Worlds, *, index: int) -> Collector:
         return self._together

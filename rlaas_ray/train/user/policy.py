@@ -6,6 +6,7 @@ Used by looped.py, driven.py and check.py. A torch module is read layer by layer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 import gymnasium
@@ -26,6 +27,11 @@ CURE = (
     "head='categorical'): docs/own-algorithm.md shows it."
 )
 _TORCH = {"Tanh": "tanh", "ReLU": "relu", "SiLU": "silu", "ELU": "elu", "Identity": "linear"}
+
+
+def missing(target: str) -> str:
+    """Why there is no bundle, and how to get one."""
+    return f"{target} offers no policy() that a bundle can hold. {CURE}"
 
 
 def offered(algorithm: Any, *, worlds: Worlds, target: str) -> Mapping[str, Trained]:
@@ -125,6 +131,15 @@ def chosen(
         )
     entries = spaces.action_size(worlds.action_space)
     return out, calls.actions(out.action, rows=len(observations), entries=entries, target=target)
+
+
+def readable(module: Any) -> bool:
+    """Whether a torch module is a Sequential that `trained` can read."""
+    if type(module).__name__ != "Sequential":
+        return False
+    names = [type(part).__name__ for part in module]
+    fits = [name == "Linear" or (name in _TORCH and before == "Linear") for before, name in pairwise(["", *names])]
+    return bool(fits) and all(fits)
 
 
 def _layers(given: Any, *, target: str) -> Iterator[network.Layer]:

@@ -345,3 +345,97 @@ def test_the_env_that_a_loop_is_handed_keeps_the_api_of_vector_envs(tmp_path) ->
         assert reward.dtype == np.float32
     assert (tally.steps, tally.lengths) == (30, [5] * 6)
     env.close()
+
+
+# --- a network of one's own in PPO ------------------------------------------------------------------------------------
+
+
+def model_ppo(tmp_path, function: str, **fields):
+    return build(tmp_path, algorithm="ppo", network={"custom": function}, **fields)
+
+
+def test_the_update_of_an_own_network_is_that_of_the_built_in_ppo(tmp_path) -> None:
+    """The same weights, rows and loss: one minibatch moves them as analytic.py's engine does."""
+    import torch
+
+    from rlaas_ray.train import analytic, autograd, heads, network
+    from rlaas_ray.train.analytic import Loss, Schedule
+    from rlaas_ray.train.columns import Columns
+
+    trainer, _ = model_ppo(tmp_path, "theirs:sequential", epochs=1, learning_rate=1e-3, gradient_clip=0.5)
+    own = trainer.algorithm
+    shape = network.Shape(inputs=1, hidden=(32,), activation="tanh", outputs=2, free=0)
+    flat = analytic.fresh_state(np.zeros(sum(int(np.prod(size)) for _, size in network.parameters(shape)), np.float32))
+    twin = autograd.TorchNetwork(shape)
+    autograd.bind(twin, flat, shape=shape)
+    with torch.no_grad():
+        for tower, module in ((twin.actor, own._actor), (twin.critic, own._critic)):
+            for mine, theirs in zip(tower.parameters(), module.parameters(), strict=True):
+                mine.copy_(theirs)
+    rng = np.random.default_rng(0)
+    rows = Columns(
+        observations=rng.normal(size=(64, 1)).astype(np.float32),
+        actions=rng.integers(2, size=(64, 1)),
+        log_probabilities=np.full(64, -0.7, np.float32),
+        advantages=rng.normal(size=64).astype(np.float32),
+        targets=rng.normal(size=64).astype(np.float32),
+        masks=None,
+    )
+    loss = Loss(clip=0.2, value_coefficient=0.5, entropy_coefficient=0.0, gradient_clip=0.5)
+    engine = analytic.Analytic(flat, shape=shape, head=heads.Categorical((2,)), loss=loss)
+    wanted = engine.update(rows, schedule=Schedule(epochs=1, minibatches=1, share=1.0, learning_rate=1e-3), rng=rng)
+    given = own._step(rows)
+    assert given["policy_loss"] == pytest.approx(wanted["policy_loss"], abs=1e-5)
+    moved = torch.cat([parameter.detach().reshape(-1) for parameter in own._actor.parameters()])
+    kept = torch.cat([parameter.detach().reshape(-1) for parameter in twin.actor.parameters()])
+    torch.testing.assert_close(moved, kept, atol=1e-5, rtol=0)
+
+
+def test_an_own_network_goes_on_from_its_checkpoint_bit_for_bit(tmp_path) -> None:
+    first, _ = model_ppo(tmp_path, "theirs:residual", env="counting:Reach")
+    for _ in range(3):
+        first.train()
+    second, _ = model_ppo(tmp_path, "theirs:residual", env="counting:Reach", seed=1)
+    second.load_state(first.state(), ledger=first.ledger)
+    for name, array in first.state().items():
+        np.testing.assert_array_equal(second.state()[name], array, err_msg=name)
+
+
+def test_an_own_network_is_exported_where_a_bundle_knows_its_layers(tmp_path) -> None:
+    trainer, _ = model_ppo(tmp_path, "theirs:sequential", env="counting:Reach", batch_size=64)
+    for _ in range(3):
+        trainer.train()
+    [trained] = trainer.policies().values()
+    assert isinstance(trained.head, heads.DiagonalGaussian)
+    x = np.random.default_rng(0).uniform(-50, 50, size=(16, 2)).astype(np.float32)
+    given = choice.make("numpy", network=trained.network, model=b"").distribution(x)
+    acted = trainer.algorithm.choose_action(x, explore=False)
+    np.testing.assert_allclose(given[:, :1], acted.action, atol=1e-5)
+    other, _ = model_ppo(tmp_path, "theirs:residual")
+    assert other.policies() == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ({"network": {"custom": "theirs:narrow"}}, InvalidInput, r"\(2, 2\)"),
+        ({"network": {"custom": "theirs:nothing"}}, InvalidInput, "nothing of that name"),
+        ({"network": {"custom": "theirs:sequential"}, "learning_rate_final": 1e-4}, NotBuilt, "learning_rate_final"),
+        ({"network": {"custom": "theirs:sequential"}, "algorithm": "dqn"}, NotBuilt, "dqn"),
+        ({"network": {"custom": "theirs:sequential", "memory": "gru"}}, NotBuilt, "memory: gru"),
+        ({"network": {"custom": "theirs:sequential"}, "fast": "off"}, NotBuilt, "fast: off"),
+        ({"network": {"custom": "theirs:sequential"}, "multi_agent": "shared"}, NotBuilt, "multi_agent"),
+    ],
+)
+def test_what_is_no_network_is_refused(tmp_path, fields: dict, error, words: str) -> None:
+    with pytest.raises(error, match=words):
+        build(tmp_path, **{"algorithm": "ppo", **fields})
+
+
+def test_a_network_of_its_own_moves_no_global_generator(tmp_path) -> None:
+    import torch
+
+    before = torch.random.get_rng_state()
+    trainer, _ = model_ppo(tmp_path, "theirs:sequential")
+    trainer.train()
+    assert torch.equal(before, torch.random.get_rng_state())
