@@ -25,8 +25,8 @@ from rlaas_ray.train.worlds import Worlds, of
 
 def build(tmp_path: Path, **fields):
     spec = TrainSpec(**{"env": "counting:Counting", "batch_size": 8, "num_envs_per_runner": 2, **fields})
-    worlds = of(spec)
     family = families.of(spec)
+    worlds = of(spec)
     plan = family.resolve(spec, worlds)
     given = Build(spec=spec, plan=plan, worlds=worlds, directory=tmp_path, slice_s=0.0, actor_cpus=1.0)
     return family.trainer(given), plan
