@@ -355,6 +355,9 @@ def _check_together(spec: TuneSpec) -> None:
         "executor pool has no hyperband and no user's schedulers; executor tune has": (
             spec.executor == "pool" and (spec.scheduler.kind == "hyperband" or ":" in spec.scheduler.kind)
         ),
+        "scheduler hyperband draws all trials before the first result: search random or grid": (
+            spec.scheduler.kind == "hyperband" and spec.search not in {"random", "grid"}
+        ),
         "executor tune takes one objective and no constraints; the pool takes several": (
             spec.on_tune and (len(spec.objectives) > 1 or bool(spec.constraints))
         ),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import ray
 from ray import tune
 from ray.tune import schedulers as rays
 from ray.tune import search as searchers
@@ -30,6 +31,8 @@ from rlaas_ray.tune.study import Study
 from rlaas_ray.tune.trials import Hand, Job, Outcome
 
 METRIC = "judged_by"  # of each result, what schedulers look at
+_STEADY = frozenset({"none", "asha", "median"})  # schedulers that pause nobody
+_ALL_AT_ONCE = frozenset({"pbt", "hyperband"})  # asked one by one, Tune never fills a bracket or a population
 _SEEN = "seen.json"
 _UNKNOWN = -1e300  # for a report before the first episode has ended
 
@@ -173,7 +176,7 @@ class StudySearcher(searchers.Searcher):
 
 
 class _Heard(tune.Callback):
-    """Tells a searcher of trials that it was not asked for: Tune's PBT takes no searcher."""
+    """Tells a searcher of trials that it was not asked for, one by one."""
 
     def __init__(self, searcher: StudySearcher, *, jobs: Sequence[Job]) -> None:
         self._searcher, self._jobs = searcher, {job.number: job for job in jobs}
@@ -249,19 +252,21 @@ def search(  # noqa: PLR0913 - a study's whole context, as run.py has it
     if not left:
         return
     searcher = StudySearcher(study)
-    asked: dict[str, Any] = {"search_alg": searcher, "num_samples": left, "max_concurrent_trials": parallel}
+    asked: dict[str, Any] = {"search_alg": searcher, "num_samples": left}
+    if spec.scheduler.kind in _STEADY:
+        asked["max_concurrent_trials"] = parallel
     more: dict[str, Any] = {}
     callbacks: list[tune.Callback] = []
-    if spec.scheduler.kind == "pbt":
+    if spec.scheduler.kind in _ALL_AT_ONCE:
         jobs = list(iter(study.next, None))
-        configs = [_config(job, folder=str(folder)) for job in jobs]
-        asked = {"num_samples": 1, "max_concurrent_trials": parallel}
+        configs = [_config(job, folder=str(folder) if spec.scheduler.kind == "pbt" else None) for job in jobs]
+        asked = {"num_samples": 1}
         callbacks.append(_Heard(searcher, jobs=jobs))
         more = {"param_space": {"job": tune.grid_search(configs)}}
     with cluster.joined(parallel * (1 + pool.inner(spec)), name=pool.subject(spec), address=address) as cpus:
         trainable = tune.with_parameters(TrialTrainable, spec=spec, clock=clock, key_file=key_file)
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": cpus}),
+            tune.with_resources(trainable, {"cpu": _share(spec, parallel=parallel, least=cpus)}),
             tune_config=tune.TuneConfig(scheduler=scheduler(spec, space=space), reuse_actors=True, **asked),
             run_config=tune.RunConfig(
                 name="tune",
@@ -335,6 +340,14 @@ def domain_of(domain: Domain) -> Any:
     if domain.step is not None:
         return tune.quniform(domain.low, domain.high, domain.step)
     return tune.loguniform(domain.low, domain.high) if domain.log else tune.uniform(domain.low, domain.high)
+
+
+def _share(spec: TuneSpec, *, parallel: int, least: float) -> float:
+    """CPUs of a trial. Paused trials count as running for Tune's own limit: here the CPUs are what limits."""
+    if spec.scheduler.kind in _STEADY:
+        return least
+    total = float(ray.cluster_resources().get("CPU", 1.0))  # type: ignore[no-untyped-call]
+    return max(least, int(100 * total / parallel) / 100)
 
 
 def _kept(config: dict[str, Any], *, space: Space) -> dict[str, Any]:

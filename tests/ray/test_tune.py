@@ -118,11 +118,11 @@ def test_schedulers_of_tune_run_the_same_trials(tmp_path: Path, kind: str) -> No
         scheduler={"kind": kind, "eta": 2},
         executor="tune",
         reports=6,
-        trials=8,
+        trials=10,
         seed=3,
     )
     found = written(tmp_path)
-    assert len(found) == 8
+    assert len(found) == 10
     assert result["failed"] == 0
     assert all(trial.ended for trial in found.values())
     best = found[result["best"]["trial"]]
