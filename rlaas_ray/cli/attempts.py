@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from rlaas_ray import settings, wiring
-from rlaas_ray.cli import following, job, output, server
+from rlaas_ray.cli import job, output, server, trials
 from rlaas_ray.errors import Checkpointed, Interrupted, RlaasError
 from rlaas_ray.sdk import exchange, reporter
 from rlaas_ray.sdk.handles import Run
@@ -134,7 +134,7 @@ def _watching(run: Run, *, title: str, quiet: bool) -> Iterator[None]:
                 output.say(f"progress is not known: {error.detail}")
                 return
 
-    with following.bar(run, title=title, quiet=quiet) as bar:
+    with trials.bar(run, title=title, quiet=quiet) as bar:
         thread = threading.Thread(target=look, args=(bar,), name="rlaas-progress", daemon=True)
         thread.start()
         try:

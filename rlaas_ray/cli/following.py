@@ -15,9 +15,9 @@ from typing import Any
 import click
 import yaml
 
-from rlaas_ray.cli import job, modules, output, server
+from rlaas_ray.cli import job, modules, output, server, trials
 from rlaas_ray.errors import BadJson, Interrupted, InvalidInput, NotFound, WorkFailed
-from rlaas_ray.sdk.handles import Run, Study
+from rlaas_ray.sdk.handles import Run
 from rlaas_ray.specs import document
 
 
@@ -116,7 +116,7 @@ def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as
 def follow(run: Run, *, title: str, quiet: bool, as_jsonl: bool) -> dict[str, Any]:
     """Show the run's progress until it has ended; gives its document. Ctrl-C stops the run."""
     try:
-        with bar(run, title=title, quiet=quiet) as shown:
+        with trials.bar(run, title=title, quiet=quiet) as shown:
             if as_jsonl:
                 for event in run:
                     output.line({"seq": event.seq, "kind": event.kind, **event.data})
@@ -130,15 +130,6 @@ def follow(run: Run, *, title: str, quiet: bool, as_jsonl: bool) -> dict[str, An
         run.ended(timeout_s=60)
         raise Interrupted(f"run {run.id} is stopped", cure=f"`rlaas runs resume {run.id}` goes on.") from None
     return run.document
-
-
-def bar(run: Run, *, title: str, quiet: bool) -> output.Bar:
-    """What shows the run's progress: a bar, for a study with its trials below."""
-    if not isinstance(run, Study):
-        return output.Bar(title, quiet=quiet)
-    from rlaas_ray.cli import trials
-
-    return trials.Table(title, quiet=quiet, run=run)
 
 
 def summary(final: Mapping[str, Any]) -> None:

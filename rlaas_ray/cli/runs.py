@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rlaas_ray.cli import following, output, server
+from rlaas_ray.cli import following, output, server, trials
 
 
 @click.group()
@@ -70,7 +70,7 @@ def watch(*, run_id: str, as_json: bool, as_jsonl: bool) -> None:
             for event in run:
                 output.line({"seq": event.seq, "kind": event.kind, **event.data})
             return
-        with following.bar(run, title=run_id, quiet=as_json) as bar:
+        with trials.bar(run, title=run_id, quiet=as_json) as bar:
             while run.refresh()["state"] not in {"succeeded", "failed", "stopped"}:
                 bar.tell(run.document["progress"])
                 output.pause(0.5)

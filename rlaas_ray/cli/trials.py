@@ -10,7 +10,7 @@ from typing import Any
 
 from rlaas_ray.cli import output
 from rlaas_ray.errors import RlaasError
-from rlaas_ray.sdk.handles import Study
+from rlaas_ray.sdk.handles import Run, Study
 
 ROWS = 12
 
@@ -52,6 +52,11 @@ class Table(output.Bar):
         from rich.console import Group
 
         self._live.update(Group(self._drawn, drawn(trials, maximise=_maximise(self._run.document["spec"]))))
+
+
+def bar(run: Run, *, title: str, quiet: bool) -> output.Bar:
+    """What shows the run's progress: a bar, for a study with its trials below."""
+    return Table(title, quiet=quiet, run=run) if isinstance(run, Study) else output.Bar(title, quiet=quiet)
 
 
 def drawn(trials: Sequence[Mapping[str, Any]], *, maximise: bool) -> Any:

@@ -40,6 +40,9 @@ _UNKNOWN = -1e300  # for a report before the first episode has ended
 class TrialTrainable(tune.Trainable):
     """A Hand as Tune drives it. Actors are reused: another trial is another job of the same hand."""
 
+    _job: Job
+    _running: bool
+
     def setup(self, config: dict[str, Any], *, spec: TuneSpec, clock: Clock, key_file: Path) -> None:
         """Once for each actor."""
         self._spec = spec
@@ -53,7 +56,7 @@ class TrialTrainable(tune.Trainable):
         if outcome.kind == "failed":
             raise RuntimeError((outcome.error or {}).get("detail", "the trial failed"))
         self._job = dataclasses.replace(self._job, seen=outcome.metrics)
-        value = outcome.metrics.get(self._spec.judged_by)
+        value: Any = outcome.metrics.get(self._spec.judged_by)
         sign = 1.0 if self._spec.objectives[0].maximise else -1.0
         return {
             METRIC: sign * float(value) if trials.is_number(value) else _UNKNOWN,
