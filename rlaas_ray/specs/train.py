@@ -147,6 +147,18 @@ class TrainSpec(Document):
         raise ValueError(msg)
 
     @pydantic.model_validator(mode="after")
+    def _data_for_those_who_read_it(self) -> TrainSpec:
+        known = ALGORITHMS.get(self.algorithm)
+        if known is None or known.offline == (self.dataset is not None):
+            return self
+        if known.offline:
+            msg = f"{self.algorithm} learns from logged data: dataset is log:ENDPOINT, minari:ID, or Parquet files"
+        else:
+            offline = ", ".join(name for name, one in ALGORITHMS.items() if one.offline)
+            msg = f"{self.algorithm} learns from its env; a dataset is for {offline}"
+        raise ValueError(msg)
+
+    @pydantic.model_validator(mode="after")
     def _one_budget(self) -> TrainSpec:
         if self.total_timesteps is not None and self.total_episodes is not None:
             msg = "total_timesteps or total_episodes, not both"
