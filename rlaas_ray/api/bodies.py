@@ -15,6 +15,7 @@ from pydantic import Field
 
 from rlaas_ray.errors import BadJson, InvalidInput, MediaType
 from rlaas_ray.specs import document
+from rlaas_ray.specs.algorithms import ALGORITHMS
 from rlaas_ray.specs.document import Document
 from rlaas_ray.specs.endpoint import EndpointSpec
 from rlaas_ray.specs.evaluate import EvaluateSpec
@@ -26,6 +27,7 @@ from rlaas_ray.store.idempotency import Once
 
 # Names of data sets and envs that people use for the same thing.
 DATASETS = {"5g_network_data": "rlaas/RanControl-v1"}
+_LOGGED = ("log:", "minari:", "file://", "/", "./", "../")
 _KEY_LENGTH = 255
 
 
@@ -233,8 +235,18 @@ def _training_fields(body: dict[str, Any]) -> dict[str, Any]:
     dataset = flat.get("dataset")
     if isinstance(dataset, str):
         flat["dataset"] = DATASETS.get(dataset, dataset)
-    _renamed(flat, "dataset", to="env")
+    if not _logged(flat):
+        _renamed(flat, "dataset", to="env")
     return flat
+
+
+def _logged(flat: dict[str, Any]) -> bool:
+    """Whether `dataset` is logged data; else it is another name for the env."""
+    known = ALGORITHMS.get(str(flat.get("algorithm")))
+    if known is not None and known.offline and "env" in flat:
+        return True
+    dataset = str(flat.get("dataset", ""))
+    return dataset.startswith(_LOGGED) or ".parquet" in dataset
 
 
 def optimization(body: dict[str, Any]) -> OptimizeSpec:

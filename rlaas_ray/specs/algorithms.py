@@ -136,19 +136,19 @@ class MarwilOptions(OfflineOptions):
 
 
 class CqlOptions(OfflineOptions):
-    """CQL (Kumar et al. 2020)."""
+    """CQL (Kumar et al. 2020). Rewards are scaled so that the data's returns have standard deviation 1."""
 
     conservative_weight: float = Field(default=5.0, ge=0)
     sampled_actions: int = Field(default=10, ge=1, description="for the soft maximum over continuous actions")
-    tau: float = Field(default=0.005, gt=0, le=1)
+    tau: float = Field(default=0.02, gt=0, le=1, description="share of the target network replaced at an update")
 
 
 class IqlOptions(OfflineOptions):
-    """IQL (Kostrikov et al. 2022)."""
+    """IQL (Kostrikov et al. 2022). Rewards are scaled so that the data's returns have standard deviation 1."""
 
-    expectile: float = Field(default=0.7, gt=0, lt=1)
-    temperature: float = Field(default=3.0, ge=0, description="beta of exp(beta * advantage)")
-    tau: float = Field(default=0.005, gt=0, le=1)
+    expectile: float = Field(default=0.8, gt=0, lt=1)
+    temperature: float = Field(default=10.0, ge=0, description="beta of exp(beta * advantage)")
+    tau: float = Field(default=0.02, gt=0, le=1, description="share of the target network replaced at an update")
 
 
 class QLearningOptions(Options):

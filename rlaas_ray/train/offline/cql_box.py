@@ -23,6 +23,7 @@ from rlaas_ray.train.offline.engine import Engine, Learnt
 from rlaas_ray.train.offline.policy import Widths
 
 CRITICS = 2
+ALPHA_INITIAL = 0.01  # rewards are scaled: a larger one would drown them
 SOURCES = 3  # of sampled actions: uniform, the policy at s, the policy at s'
 _LOG_UNIFORM = float(np.log(0.5))  # density of one entry, uniform in [-1, 1]
 
@@ -58,7 +59,7 @@ class BoxCql(Engine):
         self.actor = Net(widths.shape(outputs=2 * entries), copies=1, rng=rng)
         self.critics = Net(widths.shape(outputs=1, more=entries), copies=CRITICS, rng=rng)
         self.targets = Target(self.critics)
-        self.temperature = Temperature(initial=1.0, target=-float(entries), fixed=False)
+        self.temperature = Temperature(initial=ALPHA_INITIAL, target=-float(entries), fixed=True)
         self._rows = 0
         self._stats: dict[str, float] = {}
 

@@ -38,7 +38,7 @@ class Dataset:
     tail_discount: F32  # (n,), gamma^steps to that end; 0 where the episode terminated: nothing follows
     log_probabilities: F32  # (n,), of the behaviour; NaN: unknown
     ends: F32  # (e, d), the observations that the last rows of episodes led to
-    episode_returns: F64  # (e,), plain sums of rewards, as far as an episode is known
+    episode_returns: F64  # (episodes,), plain sums of rewards, as far as an episode is known
     masks: Bool | None = None  # (n, m), true where an action was allowed
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ def columns_of(rows: TrainingRows, *, observation_space: Space, action_space: Sp
         tail_discount=np.where(rows.terminated[tail], 0.0, discount).astype(np.float32),
         log_probabilities=behaviour.astype(np.float32),
         ends=following[last],
-        episode_returns=np.add.reduceat(rewards, np.concatenate([[0], last[:-1] + 1])),
+        episode_returns=np.add.reduceat(rewards, np.flatnonzero(~np.concatenate([[False], rows.follows[:-1]]))),
         masks=_masks(rows, space=observation_space),
     ).take(usable)
 

@@ -142,6 +142,28 @@ def test_both_forms_of_a_training_mean_the_same(house) -> None:
 
 
 @pytest.mark.parametrize(
+    "dataset", ["log:cart", "minari:cart/mixed-v0", "/data/mixed.parquet", "./part-*.parquet", "logs"]
+)
+def test_logged_data_stays_a_dataset(house, dataset) -> None:
+    body = {"algorithm": "iql", "env": "CartPole-v1", "dataset": dataset, "expectile": 0.9}
+    spec = house.ask("POST", "/api/v1/training", json=body).json()["spec"]
+    assert (spec["env"], spec["dataset"], spec["options"]) == ("CartPole-v1", dataset, {"expectile": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"algorithm": "iql", "env": "CartPole-v1"}, "log:ENDPOINT"),
+        ({"algorithm": "ppo", "env": "CartPole-v1", "dataset": "log:cart"}, "bc, marwil, cql, iql"),
+    ],
+)
+def test_data_and_algorithm_go_together(shared, body, words) -> None:
+    answer = shared.ask("POST", "/api/v1/training", json=body)
+    assert problem(answer)["status"] == 422
+    assert words in answer.text
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "runs/train-x",
