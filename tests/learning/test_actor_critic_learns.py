@@ -154,7 +154,7 @@ def executed(spec: TrainSpec, directory: Path) -> dict:
 
 @pytest.mark.parametrize("algorithm", ["sac", "td3"])
 def test_a_run_that_goes_on_with_its_memory_ends_where_one_without_a_break_ends(tmp_path: Path, algorithm: str) -> None:
-    spec = a_regulator(algorithm, steps=2_000, prioritised=True, n_step=3)
+    spec = a_regulator(algorithm, steps=2_000, prioritised=True, n_step=3, buffer_checkpoint_every=1)
     _, whole = trainer_of(spec, tmp_path)
     _, first = trainer_of(spec, tmp_path)
     for _ in range(80):

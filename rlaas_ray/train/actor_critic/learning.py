@@ -73,7 +73,7 @@ class ActorCriticLearning(Learning):
         self._feed.load_state(state)
 
     def save_buffer(self, directory: Path) -> None:
-        """The replay memory as files below `directory`, which is replaced."""
+        """The replay memory as files in `directory`, at every `buffer_checkpoint_every`-th call."""
         self._feed.save(directory)
 
     def load_buffer(self, directory: Path) -> bool:
