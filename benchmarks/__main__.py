@@ -11,6 +11,7 @@ EACH = (
     ["benchmarks.off_policy", "dqn"],
     ["benchmarks.off_policy", "learning", "--env", "CartPole-v1"],
     ["benchmarks.off_policy", "learning", "--env", "Acrobot-v1"],
+    ["benchmarks.tuning"],
     ["benchmarks.canary"],
     ["benchmarks.serving"],
 )
