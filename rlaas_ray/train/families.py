@@ -45,10 +45,7 @@ def of(spec: TrainSpec) -> Family[Any]:
     if spec.network is not None and spec.network.custom is not None and spec.algorithm in ALGORITHMS:
         return _own_network(spec)
     if spec.fast == "off":
-        raise NotBuilt(
-            "fast: off (RLlib's own env runners and connectors)",
-            cure="Use `fast: auto` or `on`: PPO on RLlib with columnar env runners.",
-        )
+        return _family("stock")
     remembers = spec.network is not None and spec.network.memory != "none"
     if remembers and spec.algorithm in ALGORITHMS:  # users' own know what they do with the field
         return _remembering(spec)

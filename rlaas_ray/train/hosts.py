@@ -1,6 +1,6 @@
 """Hosts: a Trainer out of a family's Parts; in this process without Ray, or in RLlib's Algorithm, EnvRunner and Learner.
 
-Called through `Family.trainer`. RLlib is imported when a plan wants actors: it takes seconds, and one process needs none of it.
+Called through `Family.trainer`. RLlib's classes come with the Build: who imports them is runner.py, when a plan wants actors.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ def columnar(parts: Parts[PlanT]) -> Callable[[Build[PlanT]], Trainer]:
     def build(given: Build[PlanT]) -> Trainer:
         if given.plan.actors == 0:
             return InProcess(parts, given)
-        from rlaas_ray.train.rllib import hosting  # noqa: PLC0415 - RLlib takes seconds to import
-
-        return hosting.build(parts, given)
+        return given.on_ray().columnar(parts, given)
 
     return build
 

@@ -201,9 +201,7 @@ PARTS: Parts[PpoPlan] = Parts(collector=collector, learning=PpoLearning)
 def _trainer(given: Build[PpoPlan]) -> Trainer:
     if given.plan.actors == 0:
         return hosts.InProcess(PARTS, given)
-    from rlaas_ray.train.rllib import algorithm  # noqa: PLC0415 - RLlib takes seconds to import
-
-    return algorithm.build(given)
+    return given.on_ray().ppo(given)
 
 
 FAMILY: Family[PpoPlan] = Family(resolve=resolve, trainer=_trainer)

@@ -151,7 +151,7 @@ def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
     # Slices end at checkpoints and reports that are due after every iteration.
     slice_s = SLICE_S if run.spec.checkpoint_every_s > 0 and run.report_every_s > 0 else run.plan.slice_s
     with threads.one(), contextlib.ExitStack() as stack:
-        actor_cpus = 1.0
+        actor_cpus, on_ray = 1.0, None
         if run.plan.actors:
             # Ray takes seconds to import: only a training that uses it waits for it.
             from rlaas_ray.train import cluster  # noqa: PLC0415
@@ -160,6 +160,9 @@ def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
                 "starting", {"num_env_runners": run.plan.num_env_runners, "num_learners": run.plan.num_learners}
             )
             actor_cpus = stack.enter_context(cluster.connected(run.plan, address=ray_address))
+            from rlaas_ray.train.rllib import onray  # noqa: PLC0415 - after Ray's own settings are made
+
+            on_ray = onray.OnRllib()
         trainer = families.of(run.spec).trainer(
             Build(
                 spec=run.spec,
@@ -169,6 +172,7 @@ def _trainer(run: _Run, *, ray_address: str | None) -> Iterator[Trainer]:
                 slice_s=slice_s,
                 actor_cpus=actor_cpus,
                 data_url=run.data_url,
+                ray=on_ray,
             )
         )
         stack.callback(trainer.stop)
@@ -368,6 +372,7 @@ def _result(run: _Run, *, trainer: Trainer, state: str) -> dict[str, Any]:
     mean = done.episode_return_mean
     return {
         "state": state,
+        "path": "stock" if run.spec.fast == "off" else "columnar",
         "steps": done.steps,
         "episodes": done.episodes,
         "iterations": done.iteration,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from rlaas_ray.errors import WorkFailed
 from rlaas_ray.policies import decoders, heads, network
@@ -148,11 +148,32 @@ class Parts(Generic[PlanT]):
     learning: Callable[[PlanT, Worlds], Learning]
 
 
+class OnRay(Protocol):
+    """RLlib's classes as hosts of families (rllib/onray.py)."""
+
+    def columnar(self, parts: Parts[Any], given: Build[Any]) -> Trainer:
+        """A family's parts in Algorithm, EnvRunner and Learner."""
+        ...
+
+    def ppo(self, given: Build[Any]) -> Trainer:
+        """PPO, with data-parallel learners where asked for."""
+        ...
+
+    def runners(self, parts: Parts[Any], given: Build[Any]) -> Any:
+        """Env runners alone, each with requests of its own under way: asynchronous/flow.py's Runners."""
+        ...
+
+    def stock(self, given: Build[Any]) -> Trainer:
+        """RLlib's own path, unchanged."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Build(Generic[PlanT]):
     """What a Trainer is built from. `actor_cpus`: what each Ray actor may ask for (Ray is connected when plan.actors > 0).
 
-    `data_url`: where this installation keeps its decision log; None where it has none.
+    `data_url`: where this installation keeps its decision log; None where it has none. `ray`: RLlib's classes as hosts, where the
+    plan wants them: handed in, so that no family knows RLlib.
     """
 
     spec: TrainSpec
@@ -162,6 +183,12 @@ class Build(Generic[PlanT]):
     slice_s: float
     actor_cpus: float
     data_url: str | None = None
+    ray: OnRay | None = None
+
+    def on_ray(self) -> OnRay:
+        """RLlib's classes; asked for only by who wants actors."""
+        assert self.ray is not None
+        return self.ray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ from rlaas_ray.train.asynchronous import flow, impala
 from rlaas_ray.train.asynchronous.engine import Engine, Objective
 from rlaas_ray.train.asynchronous.trajectories import Trajectory
 from rlaas_ray.train.asynchronous.vtrace import Correction, vtrace
+from rlaas_ray.train.rllib import onray
 from rlaas_ray.train.seam import Build
 
 pytestmark = [
@@ -111,7 +112,15 @@ def test_a3c_has_a_lag_and_learns(tmp_path: Path) -> None:
 def built(tmp_path: Path, **fields) -> flow.Flow:
     spec = a_spec("impala", **fields)
     worlds, plan = runner.resolve(spec)
-    given = Build(spec=spec, plan=plan, worlds=worlds, directory=tmp_path, slice_s=0.0, actor_cpus=0.5)
+    given = Build(
+        spec=spec,
+        plan=plan,
+        worlds=worlds,
+        directory=tmp_path,
+        slice_s=0.0,
+        actor_cpus=0.5,
+        ray=onray.OnRllib(),
+    )
     return flow.build(impala.PARTS, given)
 
 

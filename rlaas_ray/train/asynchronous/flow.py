@@ -170,6 +170,5 @@ class Flow(Trainer):
 
 def build(parts: Parts[AsynchronousPlan], given: Build[AsynchronousPlan]) -> Flow:
     """The trainer around RLlib's env runners, on the Ray that this process is connected to."""
-    from rlaas_ray.train.rllib import asynchronous as rllib  # noqa: PLC0415 - RLlib takes seconds to import
-
-    return Flow(given, learning=parts.learning(given.plan, given.worlds), runners=rllib.EnvRunners(parts, given))
+    runners = given.on_ray().runners(parts, given)
+    return Flow(given, learning=parts.learning(given.plan, given.worlds), runners=runners)

@@ -6,7 +6,7 @@ import pytest
 from rlaas_ray import errors
 from rlaas_ray.specs import document
 from rlaas_ray.specs.train import Network, TrainSpec
-from rlaas_ray.train import families, ledger, plans, presets
+from rlaas_ray.train import families, ledger, plans, presets, runner
 
 DISCRETE = gymnasium.spaces.Discrete(2)
 BOX = gymnasium.spaces.Box(-1, 1, (2,))
@@ -58,10 +58,29 @@ def test_networks_are_taken_whole() -> None:
     assert (plan.hidden, plan.activation) == ((8,), "relu")
 
 
-def test_the_stock_path_is_said_not_to_be_built() -> None:
-    with pytest.raises(errors.NotBuilt, match="fast: off") as caught:
-        families.of(TrainSpec(env="x", fast="off"))
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"algorithm": "a3c"}, "a3c"),
+        ({"env": "rlaas/RanControl-v1"}, "shared view"),
+        ({"network": Network(memory="lstm")}, "memory"),
+        ({"time_limit_cpu_s": 5.0}, "budget"),
+        ({"algorithm": "dqn", "normalise_observations": True}, "normalise_observations"),
+    ],
+)
+def test_what_rllibs_own_path_cannot_do_is_refused_by_name(fields: dict, named: str) -> None:
+    with pytest.raises(errors.NotBuilt, match=named) as caught:
+        runner.resolve(TrainSpec(**{"env": "CartPole-v1", "fast": "off", **fields}))
     assert caught.value.cure
+
+
+def test_the_same_spec_means_the_same_on_both_paths() -> None:
+    for algorithm in ("dqn", "ppo", "sac"):
+        spec = TrainSpec(env="CartPole-v1", algorithm=algorithm, num_env_runners=0)
+        _, columnar = runner.resolve(spec)
+        _, stock = runner.resolve(spec.model_copy(update={"fast": "off"}))
+        assert stock.settings == columnar
+        assert stock.actors == 1  # RLlib's own path needs a Ray
 
 
 def test_a_preset_with_an_unknown_field_is_refused_by_name() -> None:
