@@ -19,9 +19,7 @@ from rlaas_ray.train import network
 from rlaas_ray.train.network import Activation
 
 TOWERS = ("actor", "critic")
-_POSITION_SCALE = (
-    0.5  # of attention's learned places: as large as what a tanh layer gives, so that both are seen at the start
-)
+_POSITION_SCALE = 1.0  # of attention's learned places, as large as a tanh layer's outputs: age shows from the start
 _FORGET_BIAS = 1.0  # of the LSTM: it remembers before it learns to forget (Jozefowicz, Zaremba & Sutskever 2015)
 
 
