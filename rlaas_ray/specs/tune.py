@@ -104,8 +104,8 @@ class Scheduler(Document):
         pattern=r"^(none|asha|hyperband|median|pbt|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
         description="none, asha, hyperband, median, pbt, or module:function that gives a scheduler of Ray Tune",
     )
-    grace: int = Field(default=1, ge=1, description="reports before anyone is stopped; the first rung")
-    eta: int = Field(default=3, ge=2, le=16, description="one in `eta` goes on at a rung")
+    grace: int = Field(default=2, ge=1, description="reports before anyone is stopped; the first rung")
+    eta: int = Field(default=2, ge=2, le=16, description="one in `eta` goes on at a rung")
     interval: int = Field(default=1, ge=1, description="reports between changes (pbt)")
     quantile: float = Field(default=0.25, gt=0, le=0.5, description="of the population that is replaced (pbt)")
     resample: float = Field(default=0.25, ge=0, le=1, description="probability of a fresh value (pbt)")

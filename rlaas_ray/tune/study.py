@@ -149,8 +149,14 @@ class Study:
     def next(self) -> Job | None:
         if self._expired:
             return None
-        if self._again:
-            return self._job(self.trials[self._again.pop(0)], again=True)
+        while self._again:
+            trial = self.trials[self._again.pop(0)]
+            if trial.number not in self._halted:
+                return self._job(trial, again=True)
+            # its last report had decided: killed before that was told, it need not run again
+            seen, seconds = trial.reports[-1]["metrics"], trial.seconds or 0.0
+            last = Outcome(kind="stopped", step=trial.step, metrics=seen, seconds=seconds)
+            self.ended(self._job(trial, again=True), outcome=last)
         number = len(self.trials)
         if self._exhausted or number >= self._limit:
             return None

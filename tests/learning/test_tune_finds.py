@@ -21,7 +21,7 @@ BODY = {
     "train": {"env": "CartPole-v1", "total_timesteps": 20_000, "evaluate": {"episodes": 16}},
     "space": {"learning_rate": {"low": 1e-6, "high": 1e-2, "log": True}},
     "search": "tpe",
-    "scheduler": {"kind": "asha", "eta": 3},
+    "scheduler": "asha",
     "trials": 10,
     "parallel": 1,
     "seed": 1,

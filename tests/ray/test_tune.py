@@ -115,7 +115,7 @@ def test_schedulers_of_tune_run_the_same_trials(tmp_path: Path, kind: str) -> No
         tmp_path,
         **LINE,
         search="random",
-        scheduler={"kind": kind, "eta": 2},
+        scheduler={"kind": kind, "grace": 1},
         executor="tune",
         reports=6,
         trials=10,

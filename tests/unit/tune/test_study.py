@@ -73,7 +73,7 @@ def test_the_front_keeps_its_constraint_and_covers_what_it_may(search) -> None:
 
 
 def test_halving_stops_the_lines_that_rise_least(search) -> None:
-    found = search(**LINE, scheduler={"kind": "asha", "eta": 3}, trials=27, reports=9, seed=1)
+    found = search(**LINE, scheduler={"kind": "asha", "grace": 1, "eta": 3}, trials=27, reports=9, seed=1)
     stopped = [trial for trial in found if trial.state == "stopped"]
     assert len(stopped) >= 14
     assert all(trial.step in {1, 3} for trial in stopped)
@@ -128,7 +128,7 @@ def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(search, tmp_path,
 def test_early_stopping_goes_on_as_if_it_had_not_been_killed(search, tmp_path) -> None:
     body = {**LINE, "scheduler": "asha", "trials": 12, "seed": 2}
     whole = search(directory=tmp_path / "whole", **body)
-    for after in range(2, len(lines(tmp_path / "whole")), 5):
+    for after in range(2, len(lines(tmp_path / "whole")), 4):
         killed = cut(tmp_path / "whole", tmp_path / f"killed-{after}", after=after)
         again = search(directory=killed, **body)
         assert [(t.parameters, t.state, t.values) for t in again] == [(t.parameters, t.state, t.values) for t in whole]
