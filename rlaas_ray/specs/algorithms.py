@@ -101,7 +101,7 @@ class DqnOptions(ReplayOptions):
 class SacOptions(ReplayOptions):
     """SAC (Haarnoja et al. 2018b; Christodoulou 2019 for discrete actions)."""
 
-    entropy_target: float | None = Field(default=None, description="-a, or 0.98 log(n) for n discrete actions")
+    entropy_target: float | None = Field(default=None, description="nats; -a, or 0.4 log(n) for n discrete actions")
     alpha_initial: float = Field(default=1.0, gt=0)
     alpha_learning_rate: float | None = Field(default=None, gt=0)
     alpha_fixed: bool = False
@@ -138,7 +138,9 @@ class MarwilOptions(OfflineOptions):
 class CqlOptions(OfflineOptions):
     """CQL (Kumar et al. 2020). Rewards are scaled so that the data's returns have standard deviation 1."""
 
-    conservative_weight: float = Field(default=5.0, ge=0)
+    conservative_weight: float | None = Field(
+        default=None, ge=0, description="of the penalty; 1 for discrete actions, 0.01 for continuous ones"
+    )
     sampled_actions: int = Field(default=10, ge=1, description="for the soft maximum over continuous actions")
     tau: float = Field(default=0.02, gt=0, le=1, description="share of the target network replaced at an update")
 

@@ -123,7 +123,7 @@ class Perceptron:
 
 
 def _product(left: F32, right: F32, *, out: F32) -> None:
-    """left @ right; where that is an outer product (a critic's one output), without the library, which takes thrice as long."""
+    """Left @ right; where that is an outer product (a critic's one output), without the library, which takes thrice as long."""
     if left.shape[1] == 1:
         np.multiply(left, right, out=out)
     else:

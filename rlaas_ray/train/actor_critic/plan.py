@@ -39,7 +39,15 @@ COMMON: Mapping[str, Any] = {
     "target_every": 1,
     "total_timesteps": 100_000,
 }
-DISCRETE: Mapping[str, Any] = {**COMMON, "envs": 8, "steps": 4, "updates_per_step": 0.5}
+DISCRETE: Mapping[str, Any] = {
+    **COMMON,
+    "envs": 8,
+    "steps": 4,
+    "learning_rate": 2e-3,
+    "learning_rate_left": 0.1,
+    "updates_per_step": 0.5,
+    "tau": 0.02,
+}
 DELAYED: Mapping[str, Any] = {**COMMON, "learning_rate": 2e-3}  # TD3's actor and targets move at every other update
 
 
