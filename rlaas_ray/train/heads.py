@@ -83,7 +83,7 @@ class Categorical(Head):
             logs -= np.log(total)
             mass /= total
             block_entropy = -np.add.reduce(mass * logs, axis=0)
-            chosen = actions[:, column] * count + np.arange(count)  # in the flat (k, n)
+            chosen = actions[:, column].astype(np.int64, copy=False) * count + np.arange(count)  # in the flat (k, n)
             log_probability += logs.reshape(-1).take(chosen)
             entropy += block_entropy
             blocks.append((mass, logs, block_entropy, chosen))

@@ -52,8 +52,7 @@ class Worlds:
 
     def make(self, *, envs: int, seed: int, first_index: int) -> VectorEnv:
         """A vector env of `envs` envs (envs * units rows), seeded."""
-        if self.folder is not None and self.folder not in sys.path:
-            sys.path.append(self.folder)
+        self._find()
         shared = self.view()
         if shared is not None:
             return shared.make_vector(
@@ -77,6 +76,16 @@ class Worlds:
             weights=self.weights,
             config=self.config,
         )
+
+    def make_one(self) -> gymnasium.Env[Any, Any]:
+        """One env of these worlds, not seeded."""
+        self._find()
+        return registry.make(self.env, mode=self.mode, weights=self.weights, config=self.config)
+
+    def _find(self) -> None:
+        """Where a user's module was found, actors on this machine look as well."""
+        if self.folder is not None and self.folder not in sys.path:
+            sys.path.append(self.folder)
 
     @property
     def flat_observation_space(self) -> gymnasium.Space[Any]:

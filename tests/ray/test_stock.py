@@ -1,4 +1,4 @@
-"""`fast: off`: RLlib's own path honours the spec, counts true returns, resumes from arrays, and its modules are exported exactly."""
+"""`fast: off`: RLlib's own path honours the spec, counts true returns, resumes from arrays, and exports its modules exactly."""
 
 import sys
 import threading

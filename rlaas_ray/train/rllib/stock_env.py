@@ -58,7 +58,7 @@ class Plain(gymnasium.Env[F32, Any]):
 
     def close(self) -> None:
         """The env's own."""
-        self._env.close()
+        self._env.close()  # type: ignore[no-untyped-call]
 
     def told(self) -> tuple[int, list[Episode]]:
         """Env steps and ended episodes since the last call."""

@@ -27,7 +27,7 @@ from rlaas_ray.train.stock import StockPlan
 from rlaas_ray.train.worlds import Worlds
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-Named = Mapping[str, Array]
+Named = Mapping[str, F32]
 
 
 def state(learner: Any) -> State:
@@ -66,9 +66,9 @@ def load_state(learner: Any, given: State) -> None:
             value.copy_(torch.from_numpy(given[f"log_alpha.{name}"].copy()))
 
 
-def parameters(learner: Any) -> dict[str, Array]:
+def parameters(learner: Any) -> dict[str, F32]:
     """The module's, for `trained`."""
-    return {name: _array(value) for name, value in _module(learner).state_dict().items()}
+    return {name: _array(value).astype(np.float32) for name, value in _module(learner).state_dict().items()}
 
 
 def start_at(learner: Any, log_std: float) -> None:

@@ -102,7 +102,7 @@ def test_the_return_asked_for_counts_only_over_a_hundred_episodes() -> None:
 
 
 def test_an_algorithm_that_there_is_not_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(errors.InvalidInput, match="ppp") as caught:
+    with pytest.raises(errors.NotFound, match="ppp") as caught:
         families.of(TrainSpec(env="x", algorithm="ppp"))
     assert "ppo" in str(caught.value.cure)
 
