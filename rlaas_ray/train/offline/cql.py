@@ -18,6 +18,8 @@ from rlaas_ray.train.offline.dataset import Dataset
 from rlaas_ray.train.offline.engine import Engine, Learnt
 from rlaas_ray.train.offline.policy import Widths
 
+CONSERVATIVE_WEIGHT = 1.0
+
 
 class DiscreteCql(Engine):
     """A Q net and its slow copy."""

@@ -16,14 +16,16 @@ from rlaas_ray.specs.arrays import F32, Array
 from rlaas_ray.train.actor_critic import squashed
 from rlaas_ray.train.actor_critic.networks import Net, Target
 from rlaas_ray.train.actor_critic.perceptron import Tape
-from rlaas_ray.train.actor_critic.temperature import Temperature
 from rlaas_ray.train.offline import cql
 from rlaas_ray.train.offline.dataset import Dataset
 from rlaas_ray.train.offline.engine import Engine, Learnt
 from rlaas_ray.train.offline.policy import Widths
 
 CRITICS = 2
-ALPHA_INITIAL = 0.01  # rewards are scaled: a larger one would drown them
+ALPHA = 0.01  # weight of the entropy; rewards are scaled: a larger one would drown them
+CONSERVATIVE_WEIGHT = (
+    0.01  # 5 where returns spread over hundreds (Kumar et al. 2020), and ours are scaled to spread over 1
+)
 SOURCES = 3  # of sampled actions: uniform, the policy at s, the policy at s'
 _LOG_UNIFORM = float(np.log(0.5))  # density of one entry, uniform in [-1, 1]
 
@@ -51,7 +53,10 @@ class Proposals:
 
 
 class BoxCql(Engine):
-    """A squashed Gaussian actor, twin critics, their slow copies and a temperature."""
+    """A squashed Gaussian actor, twin critics and their slow copies.
+
+    SAC's temperature is held at `ALPHA`: one that is learnt grows where the data is narrow, and drives the actor out of it.
+    """
 
     def __init__(self, widths: Widths, *, settings: Settings, rng: np.random.Generator) -> None:
         self._settings = settings
@@ -59,7 +64,6 @@ class BoxCql(Engine):
         self.actor = Net(widths.shape(outputs=2 * entries), copies=1, rng=rng)
         self.critics = Net(widths.shape(outputs=1, more=entries), copies=CRITICS, rng=rng)
         self.targets = Target(self.critics)
-        self.temperature = Temperature(initial=ALPHA_INITIAL, target=-float(entries), fixed=True)
         self._rows = 0
         self._stats: dict[str, float] = {}
 
@@ -68,7 +72,6 @@ class BoxCql(Engine):
         clip = self._settings.gradient_clip
         self.actor.step(learning_rate=learning_rate, gradient_clip=clip)
         self.critics.step(learning_rate=learning_rate, gradient_clip=clip)
-        self.temperature.step(learning_rate)
         self.targets.follow(self._settings.tau)
 
     def noise(self, rows: int, *, rng: np.random.Generator) -> tuple[F32, F32]:
@@ -85,9 +88,7 @@ class BoxCql(Engine):
         target = batch.rewards + np.float32(self._settings.gamma) * ~batch.terminated * self._judge(batch, proposals)
         told, values = self._critic_gradient(batch, target=target, proposals=proposals)
         told["actor_loss"] = self._actor_gradient(proposals.here, values=values)
-        entropy = -float(proposals.here.log_probability.mean())
-        self.temperature.gradient_from(entropy)
-        return {**told, "entropy": entropy, "alpha": self.temperature.alpha}
+        return {**told, "entropy": -float(proposals.here.log_probability.mean()), "alpha": ALPHA}
 
     def _propose(self, batch: Dataset, *, noise: tuple[F32, F32]) -> Proposals:
         rows, count = len(batch), self._settings.sampled_actions
@@ -154,7 +155,7 @@ class BoxCql(Engine):
 
     def _actor_gradient(self, drawn: squashed.Drawn, *, values: F32) -> float:
         """Of mean(alpha log p - min Q); critics' parameters get nothing. Gives that loss."""
-        rows, alpha = values.shape[1], self.temperature.alpha
+        rows = values.shape[1]
         lesser = values.argmin(axis=0)
         by_action = np.empty_like(drawn.actions)
         first = self._critic_tapes[0].rows - rows
@@ -167,9 +168,9 @@ class BoxCql(Engine):
                 rows=chosen + first,
                 first=self.critics.shape.inputs - self._settings.entries,
             )
-        by_output = squashed.backward(drawn, by_action=by_action, by_log_probability=alpha / rows)
+        by_output = squashed.backward(drawn, by_action=by_action, by_log_probability=ALPHA / rows)
         self.actor.parts[0].backward(by_output, tape=self._actor_tape, into=self.actor.gradients[0])
-        return float((alpha * drawn.log_probability - values.min(axis=0)).mean())
+        return float((ALPHA * drawn.log_probability - values.min(axis=0)).mean())
 
     def _make_tapes(self, rows: int) -> None:
         if rows == self._rows:
@@ -189,14 +190,12 @@ class BoxCql(Engine):
         return {
             **self.actor.to_state("actor"),
             **self.critics.to_state("critics"),
-            **self.temperature.to_state(),
             "targets": self.targets.flat.copy(),
         }
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         self.actor.load_state("actor", state)
         self.critics.load_state("critics", state)
-        self.temperature.load_state(state)
         self.targets.load("targets", state)
 
     def learnt(self) -> Learnt:

@@ -53,12 +53,13 @@ def _imitation(plan: OfflinePlan, rng: np.random.Generator, *, space: Space, wid
 
 def _cql(plan: OfflinePlan, rng: np.random.Generator, *, space: Space, widths: Widths) -> Engine:
     assert isinstance(plan.options, CqlOptions)
+    given = plan.options.conservative_weight
     if isinstance(space, gymnasium.spaces.Discrete):
         return cql.DiscreteCql(
             widths,
             actions=int(space.n),
             gamma=plan.gamma,
-            conservative_weight=plan.options.conservative_weight,
+            conservative_weight=cql.CONSERVATIVE_WEIGHT if given is None else given,
             tau=plan.options.tau,
             gradient_clip=plan.gradient_clip,
             rng=rng,
@@ -66,7 +67,7 @@ def _cql(plan: OfflinePlan, rng: np.random.Generator, *, space: Space, widths: W
     settings = cql_box.Settings(
         entries=spaces.action_size(space),
         gamma=plan.gamma,
-        conservative_weight=plan.options.conservative_weight,
+        conservative_weight=cql_box.CONSERVATIVE_WEIGHT if given is None else given,
         sampled_actions=plan.options.sampled_actions,
         tau=plan.options.tau,
         gradient_clip=plan.gradient_clip,
