@@ -17,6 +17,7 @@ EACH = (
     ["benchmarks.off_policy_sac", "learning", "--algorithm", "ddpg"],
     ["benchmarks.off_policy_sac", "learning", "--env", "CartPole-v1"],
     ["benchmarks.tuning"],
+    ["benchmarks.faults"],
     ["benchmarks.canary"],
     ["benchmarks.serving"],
 )

@@ -2,8 +2,8 @@
 
     python -m benchmarks.faults [--times 3]
 
-CartPole-v1, PPO, two env runners on a Ray of its own; one of them gets SIGKILL. Prints a JSON line a kill; exits 1 when the median
-of the longest iterations is over 2 s, or that of coming back over 15 s. Wall time: on a busy machine it says more about the machine.
+CartPole-v1, PPO, two env runners on a Ray of its own; one of them gets SIGKILL. Prints a JSON line a kill; exits 1 when the
+median of the longest iterations is over 2 s, or that of coming back over 15 s. Wall time: a busy machine shows.
 """
 
 from __future__ import annotations
