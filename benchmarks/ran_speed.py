@@ -34,9 +34,14 @@ SHOWN_WEIGHTS = 200  # how often the weights travel to be timed
 def trainer(spec: TrainSpec) -> Iterator[tuple[Any, Any, Any]]:
     """The trainer of a spec with its plan and worlds."""
     worlds, plan = runner.resolve(spec)
+    on_ray = None
+    if plan.actors:
+        from rlaas_ray.train.rllib.onray import OnRllib
+
+        on_ray = OnRllib()
     with tempfile.TemporaryDirectory() as folder:
         made = families.of(spec).trainer(
-            Build(spec=spec, plan=plan, worlds=worlds, directory=Path(folder), slice_s=0.0, actor_cpus=1.0)
+            Build(spec=spec, plan=plan, worlds=worlds, directory=Path(folder), slice_s=0.0, actor_cpus=1.0, ray=on_ray)
         )
         yield made, plan, worlds
         made.stop()
@@ -55,7 +60,7 @@ def spec_of(runners: int, *, envs: int = 64) -> TrainSpec:
     )
 
 
-def whole(rounds: int, *, cpu_s: float) -> bool:
+def whole(rounds: int, *, seconds: float) -> bool:
     """Trainer over bare env, in turns."""
     with threads.one(), trainer(spec_of(0)) as (made, plan, worlds):
         env = worlds.make_flat(envs=plan.envs, seed=0)
@@ -75,7 +80,7 @@ def whole(rounds: int, *, cpu_s: float) -> bool:
 
         train()
         train()
-        pairs = [(_rate(train, limit_s=cpu_s), _rate(step, limit_s=cpu_s)) for _ in range(rounds)]
+        pairs = [(_rate(train, limit_s=seconds), _rate(step, limit_s=seconds)) for _ in range(rounds)]
     ratios = [trained / bare for trained, bare in pairs]
     return _told(
         "whole",
@@ -88,7 +93,7 @@ def whole(rounds: int, *, cpu_s: float) -> bool:
     )
 
 
-def runners(rounds: int, *, wall_s: float) -> bool:
+def runners(rounds: int, *, seconds: float) -> bool:
     """Sampling alone with two runners over one; then what sending weights costs beside a fragment."""
     import ray
 
@@ -104,7 +109,7 @@ def runners(rounds: int, *, wall_s: float) -> bool:
         for call in calls:
             call()
             call()
-        pairs = [[_rate(call, limit_s=wall_s, clock=time.perf_counter) for call in calls] for _ in range(rounds)]
+        pairs = [[_rate(call, limit_s=seconds, clock=time.perf_counter) for call in calls] for _ in range(rounds)]
         fragment_s = 2 * plan.envs * plan.steps / statistics.median(pair[1] for pair in pairs)
         began = time.perf_counter()
         for _ in range(SHOWN_WEIGHTS):
@@ -148,10 +153,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each arm in each round")
     given = parser.parse_args(arguments)
     settings.quiet()
-    if given.what == "whole":
-        met = whole(given.rounds, cpu_s=given.seconds)
-    else:
-        met = runners(given.rounds, wall_s=given.seconds)
+    met = {"whole": whole, "runners": runners}[given.what](given.rounds, seconds=given.seconds)
     return 0 if met else 1
 
 

@@ -173,17 +173,15 @@ class Algorithm:
     options: type[Options]
     actions: tuple[Actions, ...]
     offline: bool = False
-    stock: bool = False  # RLlib has it: `fast: off` runs RLlib's own
+    stock: bool = False  # `fast: off` runs RLlib's own
 
 
 _ALL: tuple[Actions, ...] = ("discrete", "multi_discrete", "box")
 ALGORITHMS: Mapping[str, Algorithm] = {
     "ppo": Algorithm(summary="clipped policy gradients", options=PpoOptions, actions=_ALL, stock=True),
     "ppo_lagrangian": Algorithm(summary="PPO that keeps costs under limits", options=LagrangianOptions, actions=_ALL),
-    "appo": Algorithm(summary="PPO that does not wait for its runners", options=AppoOptions, actions=_ALL, stock=True),
-    "impala": Algorithm(
-        summary="actor-critic with V-trace, asynchronous", options=ImpalaOptions, actions=_ALL, stock=True
-    ),
+    "appo": Algorithm(summary="PPO that does not wait for its runners", options=AppoOptions, actions=_ALL),
+    "impala": Algorithm(summary="actor-critic with V-trace, asynchronous", options=ImpalaOptions, actions=_ALL),
     "a3c": Algorithm(summary="actor-learners without a barrier", options=A3cOptions, actions=_ALL),
     "dqn": Algorithm(
         summary="deep Q-learning and its extensions", options=DqnOptions, actions=("discrete",), stock=True
@@ -191,16 +189,10 @@ ALGORITHMS: Mapping[str, Algorithm] = {
     "sac": Algorithm(summary="soft actor-critic", options=SacOptions, actions=("discrete", "box"), stock=True),
     "ddpg": Algorithm(summary="deterministic policy gradients", options=DdpgOptions, actions=("box",)),
     "td3": Algorithm(summary="DDPG with twin critics and delays", options=Td3Options, actions=("box",)),
-    "bc": Algorithm(summary="behaviour cloning", options=OfflineOptions, actions=_ALL, offline=True, stock=True),
-    "marwil": Algorithm(
-        summary="advantage-weighted imitation", options=MarwilOptions, actions=_ALL, offline=True, stock=True
-    ),
-    "cql": Algorithm(
-        summary="conservative Q-learning", options=CqlOptions, actions=("discrete", "box"), offline=True, stock=True
-    ),
-    "iql": Algorithm(
-        summary="implicit Q-learning", options=IqlOptions, actions=("discrete", "box"), offline=True, stock=True
-    ),
+    "bc": Algorithm(summary="behaviour cloning", options=OfflineOptions, actions=_ALL, offline=True),
+    "marwil": Algorithm(summary="advantage-weighted imitation", options=MarwilOptions, actions=_ALL, offline=True),
+    "cql": Algorithm(summary="conservative Q-learning", options=CqlOptions, actions=("discrete", "box"), offline=True),
+    "iql": Algorithm(summary="implicit Q-learning", options=IqlOptions, actions=("discrete", "box"), offline=True),
     "q_learning": Algorithm(
         summary="a table of values", options=QLearningOptions, actions=("discrete", "multi_discrete")
     ),

@@ -12,6 +12,7 @@ import gymnasium
 
 from rlaas_ray.errors import NotBuilt
 from rlaas_ray.policies import spaces
+from rlaas_ray.specs.algorithms import ALGORITHMS
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import ppo
 from rlaas_ray.train.actor_critic import plan as actor_critic
@@ -23,7 +24,7 @@ from rlaas_ray.train.presets import PpoPlan
 from rlaas_ray.train.seam import Build, Family, Trainer
 from rlaas_ray.train.worlds import Worlds
 
-ALGORITHMS = ("dqn", "ppo", "sac")
+BUILT = tuple(name for name, one in sorted(ALGORITHMS.items()) if one.stock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ def _missing(spec: TrainSpec, worlds: Worlds) -> list[tuple[str, str]]:
     return [
         (what, cure)
         for found, what, cure in (
-            (spec.algorithm not in ALGORITHMS, f"algorithm {spec.algorithm}", f"{auto} Built are {list(ALGORITHMS)}."),
+            (spec.algorithm not in BUILT, f"algorithm {spec.algorithm}", f"{auto} Built are {list(BUILT)}."),
             (spec.multi_agent is not None, "multi_agent", auto),
             (spec.network is not None and spec.network.memory != "none", "network.memory", auto),
             (worlds.shared, f"the shared view of {spec.env}", "Set `view: flat`, or use `fast: auto`."),
