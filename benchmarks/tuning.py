@@ -3,7 +3,8 @@
     python -m benchmarks.tuning [--rounds 4] [--trials 16] [--slots 2]
 
 All arms on one Ray of this process, interleaved, wall seconds of the whole study (the pool's actors are started in each round;
-Ray's own start is in none). Every arm draws one number and returns it; the pool also writes its journal, with an fsync for each
+Ray's own start is in none). Waiting is most of it, so that CPU seconds would not do; on a busy machine the pool, which waits for
+nothing but processes, loses more than Tune. Every arm draws one number and returns it; the pool also writes its journal, with an fsync for each
 trial. Tables and pictures are in no arm. Prints a line a round and medians; exits 1 when a bar is missed.
 """
 
@@ -114,9 +115,10 @@ def main(arguments: list[str]) -> int:
     }
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     with cluster.joined(given.slots, name="benchmarks", address=None):
-        ray.get([ray.remote(nothing).remote({"x": 0.0}) for _ in range(given.slots)])  # Ray's first worker processes
         for number in range(given.rounds):
             for name, arm in arms.items():
+                # Each arm finds a worker process waiting for each slot, as after Ray's start.
+                ray.get([ray.remote(nothing).remote({"x": 0.0}) for _ in range(given.slots)])
                 began_s = time.monotonic()
                 if arm() != given.trials:
                     print(f"{name}: not all trials completed")

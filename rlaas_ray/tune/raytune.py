@@ -6,6 +6,7 @@ Tune's own state is not needed to resume: told trials are not run again, running
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import shutil
@@ -282,7 +283,8 @@ def search(  # noqa: PLR0913 - a study's whole context, as run.py has it
             ),
             **more,
         )
-        _aside(tuner.fit)
+        with (directory / "tune.log").open("a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+            _aside(tuner.fit)  # Tune prints tables, whatever its verbosity: stdout is the document's
     shutil.rmtree(directory / "tune", ignore_errors=True)
 
 
