@@ -74,13 +74,14 @@ class DeterministicPlan(ReplayPlan):
 
 def resolve(spec: TrainSpec, worlds: Worlds) -> SacPlan | DeterministicPlan:
     """The plan: the spec's own fields and options, else defaults. Raises InvalidInput for actions that cannot be learnt."""
-    _check_actions(spec, space=worlds.action_space)
+    if not worlds.shared:  # a view's decoder takes what is proposed in [-1, 1] and clips by itself
+        _check_actions(spec, space=worlds.action_space)
     if spec.algorithm == "sac":
-        return _sac(spec, discrete=is_discrete(worlds))
+        return _sac(spec, defaults=_fitted(DISCRETE if is_discrete(worlds) else COMMON, worlds=worlds))
     if spec.algorithm == "td3":
         options = Td3Options.model_validate(spec.options)
         return DeterministicPlan(
-            **replay.fields_of(spec, options, defaults=DELAYED),
+            **replay.fields_of(spec, options, defaults=_fitted(DELAYED, worlds=worlds)),
             critics=2,
             exploration_noise=options.exploration_noise,
             policy_delay=options.policy_delay,
@@ -89,7 +90,7 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> SacPlan | DeterministicPlan:
         )
     plain = DdpgOptions.model_validate(spec.options)
     return DeterministicPlan(
-        **replay.fields_of(spec, plain, defaults=COMMON),
+        **replay.fields_of(spec, plain, defaults=_fitted(COMMON, worlds=worlds)),
         critics=1,
         exploration_noise=plain.exploration_noise,
         policy_delay=1,
@@ -98,10 +99,21 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> SacPlan | DeterministicPlan:
     )
 
 
-def _sac(spec: TrainSpec, *, discrete: bool) -> SacPlan:
+def _fitted(defaults: Mapping[str, Any], *, worlds: Worlds) -> Mapping[str, Any]:
+    """With the discount and the normalisation of a view's own preset: they belong to the env, not to the algorithm."""
+    view = worlds.view()
+    if view is None:
+        return defaults
+    return {
+        **defaults,
+        **{name: view.preset[name] for name in ("gamma", "normalise_observations") if name in view.preset},
+    }
+
+
+def _sac(spec: TrainSpec, *, defaults: Mapping[str, Any]) -> SacPlan:
     options = SacOptions.model_validate(spec.options)
     return SacPlan(
-        **replay.fields_of(spec, options, defaults=DISCRETE if discrete else COMMON),
+        **replay.fields_of(spec, options, defaults=defaults),
         entropy_target=options.entropy_target,
         alpha_initial=options.alpha_initial,
         alpha_learning_rate=options.alpha_learning_rate,
