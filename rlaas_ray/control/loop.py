@@ -237,7 +237,9 @@ class Loop:
     def _failed(self, act: Act, *, error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
         self._count(act.action)
-        _LOG.warning("%s %s failed, attempt %d: %s", act.action, act.payload, act.attempts + 1, words)
+        _LOG.warning(
+            "%s %s failed, attempt %d: %s", act.action, act.payload, act.attempts + 1, words.partition("\n")[0]
+        )
         give_up = isinstance(error, _FOR_GOOD)
         if give_up and act.action == "submit":
             problem = {"reason": "submit", "detail": words, "cure": getattr(error, "cure", None)}

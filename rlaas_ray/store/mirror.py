@@ -6,7 +6,12 @@ MLflow raises; the outbox tries again, and nothing waits for it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +24,7 @@ from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.seams import Mirror
 
 _TAG = "rlaas.run"
+_SQLITE = "sqlite:///"
 _STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 _BATCH = 1000  # MLflow's own limit of metrics per call
 
@@ -27,6 +33,9 @@ class MlflowMirror(Mirror):
     """A tracking store and registry at one URI. Both are named: with a tracking URI alone MLflow makes a second database."""
 
     def __init__(self, uri: str) -> None:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
+        if uri.startswith(_SQLITE):
+            _made(Path(uri.removeprefix(_SQLITE)))
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def run(self, run: Run, *, metrics: Mapping[str, F64]) -> None:
@@ -78,6 +87,20 @@ class MlflowMirror(Mirror):
             if found.tags.get("rlaas.digest") == digest:
                 return str(found.version)
         return None
+
+
+def _made(path: Path) -> None:
+    """The database with all its tables, or none: a command that ends while MLflow makes them would leave half of them."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=path.parent) as folder:
+        fresh = Path(folder) / "mlflow.db"
+        MlflowClient(tracking_uri=f"{_SQLITE}{fresh}", registry_uri=f"{_SQLITE}{fresh}").search_experiments(
+            max_results=1
+        )
+        with contextlib.suppress(FileExistsError):  # another process was first: its database is the one
+            os.link(fresh, path)
 
 
 def _batches(metrics: Mapping[str, F64]) -> Iterator[list[Metric]]:
