@@ -4,7 +4,9 @@
 
 All arms on one Ray of this process, interleaved, wall seconds of the whole study (the pool's actors are started in each round;
 Ray's own start is in none). Waiting is most of it, so that CPU seconds would not do; on a busy machine the pool, which waits for
-nothing but processes, loses more than Tune. Every arm draws one number and returns it; the pool also writes its journal, with an fsync for each
+nothing but processes, loses more than Tune.
+
+Every arm draws one number and returns it; the pool also writes its journal, with an fsync for each
 trial. Tables and pictures are in no arm. Prints a line a round and medians; exits 1 when a bar is missed.
 """
 
