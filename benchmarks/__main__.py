@@ -9,7 +9,7 @@ EACH = (
     ["benchmarks.training", "ran"],
     ["benchmarks.replay"],
     ["benchmarks.off_policy", "dqn"],
-    ["benchmarks.off_policy", "learning", "--env", "CartPole-v1"],
+    ["benchmarks.off_policy", "learning", "--env", "CartPole-v1", "--seeds", "10"],
     ["benchmarks.off_policy", "learning", "--env", "Acrobot-v1"],
     ["benchmarks.off_policy_sac", "sac"],
     ["benchmarks.off_policy_sac", "learning", "--algorithm", "sac"],
