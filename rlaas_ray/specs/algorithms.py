@@ -149,7 +149,7 @@ class IqlOptions(OfflineOptions):
     """IQL (Kostrikov et al. 2022). Rewards are scaled so that the data's returns have standard deviation 1."""
 
     expectile: float = Field(default=0.8, gt=0, lt=1)
-    temperature: float = Field(default=10.0, ge=0, description="beta of exp(beta * advantage)")
+    temperature: float = Field(default=30.0, ge=0, description="beta of exp(beta * advantage)")
     tau: float = Field(default=0.02, gt=0, le=1, description="share of the target network replaced at an update")
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from gymnasium.vector import AutoresetMode
 
+from rlaas_ray.envs import registry
 from rlaas_ray.specs.arrays import Array
 
 Act = Callable[[Array, np.random.Generator], Array]
@@ -25,8 +26,9 @@ def write(path: Path, *, env: str, policies: list[Act], rows: int, seed: int, en
     A policy maps observations (n, d) and a generator to actions (n,) or (n, a).
     """
     rng = np.random.default_rng(seed)
-    world = gymnasium.make_vec(env, num_envs=envs, vectorization_mode="sync")
-    seen, _ = world.reset(seed=seed)
+    world = registry.make_vector(env, num_envs=envs, seed=seed)
+    assert world.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    seen, _ = world.reset()
     columns: dict[str, list[Any]] = {
         name: [] for name in ("observation", "action", "reward", "terminated", "truncated")
     }

@@ -157,10 +157,28 @@ class Guarded(gymnasium.Env):
         best = np.flatnonzero(self._mask)[np.argmax(self._worth[self._mask])]
         reward = 1.0 if int(action) == best else 0.0
         self._left -= 1
-        return self._look(), reward, self._left == 0, False, {}
+        told = self._look()
+        if self._left == 0:
+            told["action_mask"] = np.zeros(6, dtype=np.int8)  # an episode's last observation may forbid everything
+        return told, reward, self._left == 0, False, {}
 
     def _look(self):
         self._worth = self.np_random.permutation(np.linspace(0, 1, 6)).astype(np.float32)
         self._mask = np.zeros(6, dtype=np.bool_)
         self._mask[self.np_random.permutation(6)[:3]] = True
         return {"action_mask": self._mask.astype(np.int8), "observations": self._worth}
+
+
+class Shop(gymnasium.Env):
+    """A contextual bandit: the right one of four actions is the context."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (4,), np.float32)
+    action_space = gymnasium.spaces.Discrete(4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._right = int(self.np_random.integers(4))
+        return np.eye(4, dtype=np.float32)[self._right], {}
+
+    def step(self, action):
+        return np.zeros(4, dtype=np.float32), float(action == self._right), True, False, {}

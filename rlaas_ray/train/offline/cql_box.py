@@ -18,7 +18,7 @@ from rlaas_ray.train.actor_critic.networks import Net, Target
 from rlaas_ray.train.actor_critic.perceptron import Tape
 from rlaas_ray.train.offline import cql
 from rlaas_ray.train.offline.dataset import Dataset
-from rlaas_ray.train.offline.engine import Engine, Learnt
+from rlaas_ray.train.offline.learner import Engine, Learnt
 from rlaas_ray.train.offline.policy import Widths
 
 CRITICS = 2

@@ -16,7 +16,7 @@ from rlaas_ray.policies import spaces
 from rlaas_ray.specs.algorithms import CqlOptions, IqlOptions, MarwilOptions
 from rlaas_ray.train import heads
 from rlaas_ray.train.offline import cql, cql_box, imitation, iql, plans
-from rlaas_ray.train.offline.engine import Engine
+from rlaas_ray.train.offline.learner import Engine
 from rlaas_ray.train.offline.plans import OfflinePlan
 from rlaas_ray.train.offline.policy import Widths
 from rlaas_ray.train.offline.trainer import Offline

@@ -16,7 +16,7 @@ from rlaas_ray.train.actor_critic.networks import Net
 from rlaas_ray.train.actor_critic.perceptron import Tape
 from rlaas_ray.train.heads import Head
 from rlaas_ray.train.offline.dataset import Dataset
-from rlaas_ray.train.offline.engine import Engine, Learnt
+from rlaas_ray.train.offline.learner import Engine, Learnt
 from rlaas_ray.train.offline.policy import Policy, Widths
 
 NORM_RATE = 0.01  # of the running mean of A^2

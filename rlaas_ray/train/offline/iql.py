@@ -17,7 +17,7 @@ from rlaas_ray.train.actor_critic.networks import Net, Target
 from rlaas_ray.train.actor_critic.perceptron import Perceptron, Tape
 from rlaas_ray.train.heads import Head
 from rlaas_ray.train.offline.dataset import Dataset
-from rlaas_ray.train.offline.engine import Engine, Learnt
+from rlaas_ray.train.offline.learner import Engine, Learnt
 from rlaas_ray.train.offline.policy import Policy, Widths
 
 CRITICS = 2

@@ -1,6 +1,6 @@
 """The plan of an offline training: what a TrainSpec leaves open, closed.
 
-Called by family.py. Pure. The defaults below were compared on the tasks of benchmarks/offline.py.
+Called by family.py. Pure. The defaults were compared on the tasks of tests/learning/test_offline_learns.py.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rlaas_ray.train import analytic, heads
 from rlaas_ray.train.actor_critic.networks import Net, other_network
 from rlaas_ray.train.actor_critic.perceptron import Activation, Shape, Tape
 from rlaas_ray.train.heads import Head
-from rlaas_ray.train.offline.engine import Learnt
+from rlaas_ray.train.offline.learner import Learnt
 
 # Actions that one observation always had would drive the density to infinity (Kostrikov et al. 2022 bound it alike).
 LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0

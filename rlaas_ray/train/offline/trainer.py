@@ -19,7 +19,7 @@ from rlaas_ray.train import columns, ledger, plans
 from rlaas_ray.train.ledger import Ledger
 from rlaas_ray.train.offline import dataset, sources
 from rlaas_ray.train.offline.dataset import Dataset
-from rlaas_ray.train.offline.engine import Engine, Learnt
+from rlaas_ray.train.offline.learner import Engine, Learnt
 from rlaas_ray.train.offline.plans import OfflinePlan
 from rlaas_ray.train.seam import Build, State, Trained, Trainer
 

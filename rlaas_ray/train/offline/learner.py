@@ -1,4 +1,4 @@
-"""The seam of offline engines: an update on rows of a dataset, a checkpoint, and the policy that came of it.
+"""What offline learners have in common: an update on rows of a dataset, a checkpoint, and the policy that came of it.
 
 Implemented by imitation.py, iql.py, cql.py and cql_box.py; driven by trainer.py, which draws the rows.
 """
