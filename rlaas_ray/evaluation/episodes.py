@@ -154,7 +154,10 @@ def _block(
     for _ in range(_MAX_STEPS):
         if halted():
             raise Interrupted("the evaluation is stopped", cure="It begins again from its seed.")
-        drawn = policy.decide(policy.encode(observations), rng=rng, mask=policy.action_mask(observations), **memory)
+        mask = policy.action_mask(observations)
+        if mask is not None:  # an episode's last observation may forbid everything: nobody acts on it
+            mask = mask | ~running[:, None]
+        drawn = policy.decide(policy.encode(observations), rng=rng, mask=mask, **memory)
         if drawn.state is not None:
             memory["state"] = drawn.state
         observations, rewards, terminated, truncated, info = envs.step(

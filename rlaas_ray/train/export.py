@@ -82,7 +82,10 @@ def _visited(policy: bundle.LoadedPolicy, *, worlds: Worlds, seed: int) -> F32:
     while len(seen) * _ENVS < VISITED:
         encoded = policy.encode(current)
         seen.append(encoded.copy())
-        drawn = policy.decide(encoded, rng=rng, mask=policy.action_mask(current), state=state)
+        mask = policy.action_mask(current)
+        if mask is not None and not same_step:  # an episode's last observation may forbid everything
+            mask = mask | before[:, None]
+        drawn = policy.decide(encoded, rng=rng, mask=mask, state=state)
         current, _, terminated, truncated, _ = env.step(spaces.actions(policy.action_space, drawn.action))
         done = np.asarray(terminated) | np.asarray(truncated)
         if drawn.state is not None:  # under NEXT_STEP the observation after the ignored step opens the next episode

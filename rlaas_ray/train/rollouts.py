@@ -151,7 +151,7 @@ class Rollouts:
         observations, _ = env.reset()
         self._env = env
         self._masked = self._worlds.masks(observations) is not None
-        self._take(observations)
+        self._take(observations, ended=np.zeros(1, dtype=np.bool_))
         rows = self._current.shape[0]
         self._done: Bool = np.zeros(rows, dtype=np.bool_)
         self._starts: Bool = np.ones(rows, dtype=np.bool_)
@@ -191,9 +191,11 @@ class Rollouts:
             self._env.close()
             self._env = None
 
-    def _take(self, observations: Any) -> None:
+    def _take(self, observations: Any, *, ended: Bool) -> None:
+        """`ended` (B,): the observation is an episode's last, on which nobody acts: it may forbid everything."""
         self._current = self._worlds.encode(observations)
-        self._mask = self._worlds.masks(observations) if self._masked else None
+        mask = self._worlds.masks(observations) if self._masked else None
+        self._mask = None if mask is None else mask | (ended[:, None] & ~mask.any(axis=1, keepdims=True))
         if self._mask is not None and not self._mask.any(axis=1).all():
             row = int(np.flatnonzero(~self._mask.any(axis=1))[0])
             raise WorkFailed(
@@ -212,13 +214,13 @@ class Rollouts:
         assert self._env is not None
         actions = self._decode(block.actions[t], block.observations[t])
         observations, rewards, terminated, truncated, info = self._env.step(actions)
-        self._take(observations)
+        done = np.logical_or(terminated, truncated)
+        self._take(observations, ended=np.zeros_like(done) if self._same_step else done)
         block.rewards[t] = rewards
         block.terminated[t] = terminated
         block.truncated[t] = truncated
         if self._costs.keys:
             block.costs[t] = self._costs.of(info, rows=len(block.rewards[t]))
-        done = np.logical_or(terminated, truncated)
         if self._same_step and done.any():
             block.final.extend(self._finals(t, done=done, info=info))
         if self._worlds.units > 1:
