@@ -240,7 +240,7 @@ class SquashedGaussian:
     def log_prob(self, params: F32, proposed: F64) -> F64:
         """-inf outside (-1, 1), where no draw lands."""
         mean, log_std = self._split(params)
-        inside = (np.abs(proposed) < 1.0).all(axis=1)
+        inside = np.asarray((np.abs(proposed) < 1.0).all(axis=1))
         u = np.arctanh(np.where(inside[:, None], proposed, 0.0))
         return np.where(inside, self._log_density(u, mean=mean, log_std=log_std), -np.inf)
 

@@ -21,9 +21,9 @@ from rlaas_ray.train.analytic import Schedule
 from rlaas_ray.train.columns import Moments
 from rlaas_ray.train.fragments import Fragment
 from rlaas_ray.train.memory import network, sequences
-from rlaas_ray.train.memory.engine import SequenceEngine
 from rlaas_ray.train.memory.network import Shape
 from rlaas_ray.train.memory.sampler import MemorySampler
+from rlaas_ray.train.memory.unrolled import SequenceEngine
 from rlaas_ray.train.presets import PpoPlan
 from rlaas_ray.train.seam import Collector, Family, Learning, Parts, Situation, State, Trained
 from rlaas_ray.train.worlds import Worlds

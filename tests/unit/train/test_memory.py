@@ -14,8 +14,8 @@ from rlaas_ray.train import analytic, columns, families, heads, ledger, presets
 from rlaas_ray.train import worlds as worlds_of
 from rlaas_ray.train.fragments import Request
 from rlaas_ray.train.memory import family, network, sequences
-from rlaas_ray.train.memory.engine import SequenceEngine
 from rlaas_ray.train.memory.torch_network import TorchNetwork
+from rlaas_ray.train.memory.unrolled import SequenceEngine
 from rlaas_ray.train.seam import Situation
 
 F4 = np.float32
