@@ -59,7 +59,7 @@ class Told(gymnasium.Wrapper):
 
     def __init__(self, env: Any, recent: Recent) -> None:
         super().__init__(env)
-        self._recent, self._return = recent, 0.0
+        self.recent, self._return = recent, 0.0
 
     def reset(self, **kwargs: Any) -> Any:
         self._return = 0.0
@@ -69,7 +69,7 @@ class Told(gymnasium.Wrapper):
         found = super().step(action)
         self._return += float(found[1])
         if found[2] or found[3]:
-            self._recent.returns.append(self._return)
+            self.recent.returns.append(self._return)
         return found
 
 
@@ -128,8 +128,8 @@ def rllib(seed: int, recent: Recent, *, mode: str) -> Arm:
 
     name = ENV
     if mode == "sync":
-        name = f"told-{id(recent)}"
-        register_env(name, lambda _: Told(gymnasium.make(ENV), recent))
+        name = "told"
+        register_env(name, lambda _: Told(gymnasium.make(ENV), Recent()))
     config = (
         PPOConfig()
         .environment(name, disable_env_checking=True)
@@ -161,6 +161,10 @@ def rllib(seed: int, recent: Recent, *, mode: str) -> Arm:
         .reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=0)
     )
     algorithm = config.build_algo()
+    for env in algorithm.env_runner.env.unwrapped.envs if mode == "sync" else ():
+        while "recent" not in vars(env):
+            env = env.env
+        env.recent = recent  # its creator was pickled on the way, and what it held with it
 
     def sample() -> int:
         found = algorithm.env_runner.sample(num_timesteps=ENVS * STEPS, random_actions=False)

@@ -187,12 +187,7 @@ def certify(flat: FlatState, *, shape: Shape, head: Head, loss: Loss, rng: np.ra
     observations = rng.standard_normal((32, shape.inputs), dtype=np.float32)
     policy = network.Network(parameters, shape)
     given = policy.distribution(observations)
-    noise = (
-        rng.standard_normal((32, head.width), dtype=np.float32)
-        if head.gaussian
-        else rng.random((32, head.width), dtype=np.float32)
-    )
-    actions = head.draw(given, noise)
+    actions = head.draw(given, heads.noise(head, (32,), rng=rng))
     batch = Columns(
         observations=observations,
         actions=actions,

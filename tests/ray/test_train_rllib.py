@@ -138,7 +138,7 @@ def test_loss_and_gradient_equal_those_of_rllibs_own_learner(algo) -> None:
     head = heads.head_of(algo.config.action_space)
     observations = rng.standard_normal((300, 4), dtype=np.float32)
     old = network.Network(flat, algo.config.shape).distribution(observations)
-    actions = head.draw(old, rng.random((300, 1), dtype=np.float32))
+    actions = head.draw(old, heads.noise(head, (300,), rng=rng))
     old_logits = old + rng.normal(0, 0.3, old.shape).astype(np.float32)
     batch = columns.Columns(
         observations=observations,

@@ -28,8 +28,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def drawn(head: heads.Head, rows: int, rng: np.random.Generator):
     parameters = rng.normal(0, 0.7, (rows, head.size)).astype(np.float32)
-    noise = rng.standard_normal((rows, head.width)) if head.gaussian else rng.random((rows, head.width))
-    return parameters, head.draw(parameters, noise.astype(np.float32))
+    return parameters, head.draw(parameters, heads.noise(head, (rows,), rng=rng))
 
 
 def test_log_probabilities_equal_those_that_serving_logs(kind: str) -> None:
@@ -42,18 +41,32 @@ def test_log_probabilities_equal_those_that_serving_logs(kind: str) -> None:
 def test_a_categorical_draw_follows_the_softmax() -> None:
     head = heads.Categorical((3,))
     logits = np.log(np.array([0.2, 0.5, 0.3], dtype=np.float32))
-    noise = np.random.default_rng(0).random((50_000, 1), dtype=np.float32)
+    noise = heads.noise(head, (50_000,), rng=np.random.default_rng(0))
     actions = head.draw(np.broadcast_to(logits, (50_000, 3)), noise)
     shares = np.bincount(actions[:, 0], minlength=3) / 50_000
     np.testing.assert_allclose(shares, [0.2, 0.5, 0.3], atol=0.01)
 
 
-def test_a_draw_never_leaves_the_choices_even_at_the_edges_of_the_noise() -> None:
+def test_choices_side_by_side_are_drawn_independently() -> None:
+    head = heads.Categorical((2, 3))
+    logits = np.log(np.array([0.3, 0.7, 0.2, 0.5, 0.3], dtype=np.float32))
+    actions = head.draw(np.tile(logits, (60_000, 1)), heads.noise(head, (60_000,), rng=np.random.default_rng(4)))
+    shares = np.bincount(actions[:, 0] * 3 + actions[:, 1], minlength=6) / 60_000
+    np.testing.assert_allclose(shares, np.outer([0.3, 0.7], [0.2, 0.5, 0.3]).reshape(-1), atol=0.01)
+
+
+def test_no_noise_lifts_a_forbidden_choice() -> None:
+    class Least(np.random.Generator):
+        def standard_exponential(self, size, dtype):
+            return np.zeros(size, dtype)  # the rarest draw: infinite Gumbel noise, were there no floor
+
     head = heads.Categorical((4,))
-    parameters = np.array([[0, 0, 0, -80.0], [-80.0, 0, 0, 0]], dtype=np.float32)
-    for edge in (0.0, np.nextafter(np.float32(1), np.float32(0))):
-        actions = head.draw(parameters, np.full((2, 1), edge, dtype=np.float32))
-        assert ((actions >= 0) & (actions < 4)).all()
+    noise = heads.noise(head, (2,), rng=Least(np.random.PCG64(0)))
+    assert np.isfinite(noise).all()
+    allowed = np.array([[True, False, True, False], [False, False, False, True]])
+    noise[:, [0, 2]] = -10.0  # and the allowed ones drew badly
+    actions = head.draw(heads.masked(np.zeros((2, 4), dtype=np.float32), allowed), noise)
+    assert allowed[[0, 1], actions[:, 0]].all()
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "silu", "linear"])
@@ -76,8 +89,7 @@ def test_both_engines_go_the_same_way_over_twenty_adam_steps(kind: str) -> None:
     rng = np.random.default_rng(3)
     observations = rng.standard_normal((200, 4), dtype=np.float32)
     parameters = network.Network(flat, shape).distribution(observations)
-    noise = rng.standard_normal((200, head.width)) if head.gaussian else rng.random((200, head.width))
-    actions = head.draw(parameters, noise.astype(np.float32))
+    actions = head.draw(parameters, heads.noise(head, (200,), rng=rng))
     batch = Columns(
         observations=observations,
         actions=actions,

@@ -155,7 +155,7 @@ def random_batch(shape: network.Shape, head, *, length: int = 6, count: int = 5,
         places[..., 0] = taken
         places *= taken[None, :, :, None]
     parameters = rng.standard_normal((length * count, head.size)).astype(F4)
-    noise = rng.random((length * count, head.width), dtype=F4)
+    noise = heads.noise(head, (length * count,), rng=rng)
     return sequences.Sequences(
         observations=rng.standard_normal((*size, shape.inputs)).astype(F4),
         actions=head.draw(parameters, noise).reshape(*size, -1),
