@@ -73,6 +73,13 @@ class Told(gymnasium.Wrapper):
         return found
 
 
+def _told(env: Any) -> Any:
+    """The Told below RLlib's wrappers."""
+    while "recent" not in vars(env):
+        env = env.env
+    return env
+
+
 @dataclass
 class Arm:
     """One way to train: `sample` and `train` give env steps done by one iteration."""
@@ -162,9 +169,7 @@ def rllib(seed: int, recent: Recent, *, mode: str) -> Arm:
     )
     algorithm = config.build_algo()
     for env in algorithm.env_runner.env.unwrapped.envs if mode == "sync" else ():
-        while "recent" not in vars(env):
-            env = env.env
-        env.recent = recent  # its creator was pickled on the way, and what it held with it
+        _told(env).recent = recent  # its creator was pickled on the way, and what it held with it
 
     def sample() -> int:
         found = algorithm.env_runner.sample(num_timesteps=ENVS * STEPS, random_actions=False)

@@ -39,10 +39,10 @@ SOLVED: Mapping[str, tuple[dict[str, Any], float]] = {
     "Pendulum-v1": ({"total_timesteps": 150_000, "gamma": 0.95}, -200.0),
     "LunarLander-v3": (
         {
-            "total_timesteps": 400_000,
-            "gamma": 0.99,
-            "gae_lambda": 0.95,
-            "batch_size": 2048,
+            "total_timesteps": 600_000,
+            "gamma": 0.995,
+            "gae_lambda": 0.97,
+            "batch_size": 4096,
             "num_envs_per_runner": 32,
             "entropy_coefficient": 0.01,
         },
