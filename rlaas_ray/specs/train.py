@@ -6,6 +6,7 @@ one algorithm alone takes is in `options` (specs/algorithms.py); written beside 
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any, Literal
 
 import pydantic
@@ -113,6 +114,15 @@ class TrainSpec(Document):
         inner = rest.get("options")
         return {**rest, "options": {**(inner if isinstance(inner, dict) else {}), **moved}}
 
+    @pydantic.field_validator("algorithm")
+    @classmethod
+    def _a_known_name(cls, value: str) -> str:
+        plugins = entry_points(group="rlaas.algorithms").names
+        if ":" in value or value in ALGORITHMS or value in plugins:
+            return value
+        msg = f"a name of `rlaas algorithms list`, or module:Class. {nearest(value, [*ALGORITHMS, *plugins])}"
+        raise ValueError(msg)
+
     @pydantic.model_validator(mode="after")
     def _options_fit(self) -> TrainSpec:
         if ":" in self.algorithm:
@@ -133,18 +143,6 @@ class TrainSpec(Document):
             msg = "multi_agent without network.memory"
             raise ValueError(msg)
         return self
-
-    @pydantic.model_validator(mode="after")
-    def _data_for_those_who_read_it(self) -> TrainSpec:
-        known = ALGORITHMS.get(self.algorithm)
-        if known is None or known.offline == (self.dataset is not None):
-            return self
-        if known.offline:
-            msg = f"{self.algorithm} learns from logged data: dataset is log:ENDPOINT, minari:ID, or Parquet files"
-        else:
-            offline = ", ".join(name for name, one in ALGORITHMS.items() if one.offline)
-            msg = f"{self.algorithm} learns from its env; a dataset is for {offline}"
-        raise ValueError(msg)
 
     @pydantic.model_validator(mode="after")
     def _data_for_those_who_read_it(self) -> TrainSpec:

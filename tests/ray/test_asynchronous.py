@@ -25,7 +25,7 @@ from rlaas_ray.specs.train import EvaluateDuring, TrainSpec
 from rlaas_ray.testing.reporter import TwinReporter
 from rlaas_ray.train import autograd, cluster, heads, network, runner
 from rlaas_ray.train.asynchronous import flow, impala
-from rlaas_ray.train.asynchronous.engine import Engine, Objective
+from rlaas_ray.train.asynchronous.gradients import Engine, Objective
 from rlaas_ray.train.asynchronous.trajectories import Trajectory
 from rlaas_ray.train.asynchronous.vtrace import Correction, vtrace
 from rlaas_ray.train.rllib import onray

@@ -14,7 +14,7 @@ import numpy as np
 from rlaas_ray.specs.arrays import F32
 from rlaas_ray.train import columns, heads, network, presets
 from rlaas_ray.train.asynchronous import plan as plans
-from rlaas_ray.train.asynchronous.engine import Engine
+from rlaas_ray.train.asynchronous.gradients import Engine
 from rlaas_ray.train.asynchronous.plan import AsynchronousPlan
 from rlaas_ray.train.asynchronous.trajectories import Trajectory
 from rlaas_ray.train.fragments import Fragment, Request

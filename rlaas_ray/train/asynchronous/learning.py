@@ -16,7 +16,7 @@ from rlaas_ray.train.asynchronous import oracle
 from rlaas_ray.train.asynchronous import plan as asynchronous
 from rlaas_ray.train.asynchronous import trajectories as lived
 from rlaas_ray.train.asynchronous.collector import Gradient
-from rlaas_ray.train.asynchronous.engine import Engine
+from rlaas_ray.train.asynchronous.gradients import Engine
 from rlaas_ray.train.asynchronous.plan import AsynchronousPlan
 from rlaas_ray.train.asynchronous.trajectories import Trajectory
 from rlaas_ray.train.columns import Moments

@@ -11,7 +11,7 @@ import torch
 from rlaas_ray.errors import EngineFailed
 from rlaas_ray.specs.arrays import F32
 from rlaas_ray.train import analytic, autograd, heads, network
-from rlaas_ray.train.asynchronous.engine import TRUSTED, Engine, Objective
+from rlaas_ray.train.asynchronous.gradients import TRUSTED, Engine, Objective
 from rlaas_ray.train.asynchronous.trajectories import Trajectory
 from rlaas_ray.train.asynchronous.vtrace import vtrace
 from rlaas_ray.train.heads import Head

@@ -13,7 +13,7 @@ from rlaas_ray.errors import InvalidInput, NotBuilt
 from rlaas_ray.specs.algorithms import A3cOptions, AppoOptions, ImpalaOptions
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import presets
-from rlaas_ray.train.asynchronous.engine import Objective
+from rlaas_ray.train.asynchronous.gradients import Objective
 from rlaas_ray.train.asynchronous.vtrace import Correction
 from rlaas_ray.train.presets import PpoPlan
 from rlaas_ray.train.worlds import Worlds

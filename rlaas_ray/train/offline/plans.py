@@ -12,6 +12,7 @@ from typing import Any, cast
 import gymnasium
 
 from rlaas_ray.errors import InvalidInput, NotBuilt
+from rlaas_ray.policies import spaces
 from rlaas_ray.specs.algorithms import ALGORITHMS, OfflineOptions
 from rlaas_ray.specs.train import Network, TrainSpec
 from rlaas_ray.train import plans
@@ -97,6 +98,8 @@ def _refuse(spec: TrainSpec, worlds: Worlds) -> None:
         )
     if spec.view == "shared":
         raise NotBuilt("offline training of a shared view", cure="Use `view: flat`: logged rows are of the whole env.")
+    if spec.algorithm == "cql" and spaces.mask_size(worlds.flat_observation_space):
+        raise NotBuilt("cql under an action mask", cure="Use bc, marwil or iql, which keep to the mask.")
     _refuse_actions(spec, worlds.flat_action_space)
 
 

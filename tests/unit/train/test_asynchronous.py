@@ -14,8 +14,8 @@ from rlaas_ray.train import columns, families, heads, hosts, network
 from rlaas_ray.train import worlds as worlds_of
 from rlaas_ray.train.asynchronous import flow, impala, learning, oracle, plan, trajectories
 from rlaas_ray.train.asynchronous.collector import ActorLearner, Trajectories
-from rlaas_ray.train.asynchronous.engine import Engine, Objective
 from rlaas_ray.train.asynchronous.flow import Arrival, Flow
+from rlaas_ray.train.asynchronous.gradients import Engine, Objective
 from rlaas_ray.train.asynchronous.vtrace import Correction
 from rlaas_ray.train.fragments import Request, failed
 from rlaas_ray.train.seam import Build, Situation

@@ -6,7 +6,7 @@ import pytest
 from rlaas_ray import errors
 from rlaas_ray.specs import document
 from rlaas_ray.specs.train import Network, TrainSpec
-from rlaas_ray.train import families, ledger, plans, presets, runner
+from rlaas_ray.train import ledger, plans, presets, runner
 
 DISCRETE = gymnasium.spaces.Discrete(2)
 BOX = gymnasium.spaces.Box(-1, 1, (2,))
@@ -102,9 +102,9 @@ def test_the_return_asked_for_counts_only_over_a_hundred_episodes() -> None:
 
 
 def test_an_algorithm_that_there_is_not_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(errors.NotFound, match="ppp") as caught:
-        families.of(TrainSpec(env="x", algorithm="ppp"))
-    assert "ppo" in str(caught.value.cure)
+    with pytest.raises(errors.InvalidInput, match="ppo") as caught:
+        document.parse(TrainSpec, {"env": "x", "algorithm": "ppp"})
+    assert caught.value.pointer == "/algorithm"
 
 
 def test_options_of_an_algorithm_stand_beside_the_other_fields_and_unknown_ones_are_refused_by_name() -> None:

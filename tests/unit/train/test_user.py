@@ -229,7 +229,6 @@ def test_chunks_are_small_against_the_budget(episodes_wanted, chunk: int) -> Non
         ("theirs:value", InvalidInput, "int"),
         ("theirs:Half", InvalidInput, "without update, state, load_state"),
         ("not_there:Class", NotFound, "not_there"),
-        ("ddqn", NotFound, "Did you mean 'dqn'"),
     ],
 )
 def test_a_name_that_is_no_algorithm_is_refused_with_the_nearest(tmp_path, name: str, error, words: str) -> None:
