@@ -7,6 +7,8 @@ EACH = (
     ["benchmarks.environments", "speed"],
     ["benchmarks.training", "cartpole"],
     ["benchmarks.training", "ran"],
+    ["benchmarks.asynchronous", "solve"],
+    ["benchmarks.asynchronous", "throughput"],
     ["benchmarks.replay"],
     ["benchmarks.off_policy", "dqn"],
     ["benchmarks.off_policy", "learning", "--env", "CartPole-v1", "--seeds", "10"],
