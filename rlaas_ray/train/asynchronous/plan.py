@@ -20,21 +20,23 @@ from rlaas_ray.train.worlds import Worlds
 
 # CartPole-v1 to 475 (docs/algorithms.md has the seeds). Scaled rewards keep values near 1, where a critic with Adam is quick;
 # several epochs over one fragment are what V-trace, or the clip, corrects for.
-_VTRACE: Mapping[str, Any] = {
-    "learning_rate": 1e-3,
+_SHARED: Mapping[str, Any] = {
     "epochs": 4,
     "minibatch_size": 128,
     "batch_size": 512,
     "gae_lambda": 0.9,
-    "entropy_coefficient": 0.01,
     "scale_rewards": True,
 }
-_A3C: Mapping[str, Any] = {
-    "learning_rate": 5e-3,
-    "envs": 16,
-    "gae_lambda": 1.0,
-    "entropy_coefficient": 0.01,
-    "scale_rewards": True,
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "impala": {**_SHARED, "learning_rate": 1e-3, "entropy_coefficient": 0.01},
+    "appo": {**_SHARED, "learning_rate": 1.5e-3, "entropy_coefficient": 0.005},
+    "a3c": {
+        "learning_rate": 5e-3,
+        "envs": 16,
+        "gae_lambda": 1.0,
+        "entropy_coefficient": 0.01,
+        "scale_rewards": True,
+    },
 }
 _STALENESS_PER_ACTOR = 4
 
@@ -59,7 +61,7 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> AsynchronousPlan:
     plan = presets.resolve(
         spec,
         action_space=worlds.action_space,
-        preset={**(_A3C if spec.algorithm == "a3c" else _VTRACE), **({} if shared is None else shared.preset)},
+        preset={**_DEFAULTS[spec.algorithm], **({} if shared is None else shared.preset)},
     )
     if spec.algorithm == "a3c":
         return _a3c(spec, plan=plan)
