@@ -88,7 +88,7 @@ def a_spec(algorithm: str, **more) -> TrainSpec:
 @pytest.mark.usefixtures("own_ray")
 @pytest.mark.parametrize("algorithm", ["impala", "appo"])
 def test_cartpole_is_balanced_by_two_runners_that_nobody_waits_for(tmp_path: Path, algorithm: str) -> None:
-    spec = a_spec(algorithm, total_timesteps=150_000, stop_at_return=475)
+    spec = a_spec(algorithm, total_timesteps=300_000, stop_at_return=475)
     result, reporter = execute(spec, tmp_path)
     assert result["episode_return_mean"] >= 475
     assert result["evaluation"]["return_mean"] >= 400
@@ -101,7 +101,7 @@ def test_cartpole_is_balanced_by_two_runners_that_nobody_waits_for(tmp_path: Pat
 @pytest.mark.learning
 @pytest.mark.usefixtures("own_ray")
 def test_a3c_has_a_lag_and_learns(tmp_path: Path) -> None:
-    result, reporter = execute(a_spec("a3c", total_timesteps=200_000, stop_at_return=400), tmp_path)
+    result, reporter = execute(a_spec("a3c", total_timesteps=300_000, stop_at_return=400), tmp_path)
     assert result["episode_return_mean"] >= 400
     told = [row for row in reporter.rows if "staleness_mean" in row]
     assert told[-1]["staleness_mean"] > 0  # else it would be a synchronous actor-critic under another name
