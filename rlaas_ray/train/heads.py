@@ -67,7 +67,7 @@ class Categorical(Head):
         """The largest of logit + Gumbel noise follows the softmax (Gumbel 1954); it takes a tenth of the time of a sum."""
         perturbed = parameters + noise
         if self.width == 1:
-            return perturbed.argmax(axis=1)[:, None]
+            return np.asarray(perturbed.argmax(axis=1)[:, None])
         chosen = np.empty((len(parameters), self.width), dtype=np.int64)
         for column, (low, high) in enumerate(self._blocks):
             chosen[:, column] = perturbed[:, low:high].argmax(axis=1)
