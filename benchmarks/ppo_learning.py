@@ -143,9 +143,8 @@ def sb3(env: str, *, seed: int) -> tuple[float, float]:
             return found
 
     def one() -> Any:
-        return gymnasium.wrappers.RescaleAction(
-            gymnasium.wrappers.ClipAction(Told(gymnasium.make(env, **config))), np.float32(-1), np.float32(1)
-        )
+        told = Told(gymnasium.make(env, **config))  # PPO clips to the bounds by itself
+        return gymnasium.wrappers.RescaleAction(told, np.float32(-1), np.float32(1))
 
     venv = VecNormalize(DummyVecEnv([one] * ENVS), gamma=gamma, clip_obs=10.0)
     model = PPO(
