@@ -1,8 +1,5 @@
-"""Trackers: TensorBoard and W&B (offline) get the numbers and the bundle; one that fails does not end a run."""
+"""Trackers: TensorBoard gets the numbers; one that fails does not end a run (W&B: tests/contracts/test_wandb.py)."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -64,37 +61,6 @@ def test_tensorboard_reads_what_was_told(tmp_path: Path, bundle: Path) -> None:
     assert [(e.step, e.value) for e in found.Scalars("loss")] == [(10, 1.5), (20, 0.5)]
     assert "gone" not in found.Tags()["scalars"]
     assert twin.final is not None
-
-
-WANDB = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-import test_trackers as t
-folder = Path(sys.argv[1])
-told, twin = t.reporter(folder, run=t.a_run(track=["wandb"]))
-t.whole(told, bundle=folder / "bundle")
-assert twin.events == [], twin.events
-"""
-
-
-@pytest.mark.slow
-def test_wandb_offline_keeps_the_run_and_the_bundle(tmp_path: Path, bundle: Path) -> None:
-    # a process of its own: W&B leaves its service running until the process ends
-    own = {name: str(tmp_path / "w") for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "HOME")}
-    done = subprocess.run(
-        [sys.executable, "-c", WANDB, str(tmp_path), str(Path(__file__).parent)],
-        env={**os.environ, **own, "WANDB_SILENT": "true"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
-    content = file.read_bytes()
-    assert b"train-aaaaaaaaaa" in content
-    assert b"loss" in content
 
 
 def test_what_the_run_uses_of_its_machine_is_in_the_last_row(tmp_path: Path) -> None:
