@@ -304,7 +304,7 @@ def _evaluate(attempt: _Attempt) -> dict[str, Any]:
 
     def make_vector(num_envs: int) -> Any:
         return registry.make_vector(
-            spec.env, num_envs=num_envs, seed=spec.seed, mode=spec.mode, weights=spec.weights, config=spec.env_config
+            spec.env, num_envs=num_envs, seed=spec.seed, mode=spec.mode, weights=spec.weights, config=spec.env_arguments
         )
 
     def halted() -> bool:

@@ -6,20 +6,22 @@ Runs here, without a server: an env is code, and `module:Class` is the user's ow
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rlaas_ray.cli import output
-from rlaas_ray.errors import NotBuilt
+from rlaas_ray.errors import InvalidInput, nearest
 from rlaas_ray.specs.policy import parse_policy
 
 
 @click.group()
 def env() -> None:
-    """Environments: list, show, check, bench, score."""
+    """Environments: list, show, check, bench, score, picture, reference."""
 
 
 @env.command("list")
@@ -54,6 +56,9 @@ def show(*, env_id: str, as_json: bool) -> None:
         "observation_space": spaces.to_json(made.observation_space),
         "action_space": spaces.to_json(made.action_space),
         "objectives": [list(objective) for objective in made.metadata.get("objectives", [])],
+        "modes": list(made.metadata.get("modes", [])),
+        "costs": list(made.metadata.get("costs", [])),
+        "cost_limits": list(made.metadata.get("cost_limits", [])),
         "policies": [f"baseline:{env_id}/{name}" for name in builtin.known(env_id)],
         "references": sorted(known.REFERENCES) if known else [],
         "shared_view": registry.training_view(env_id) is not None,
@@ -105,7 +110,7 @@ def bench(*, env_id: str, num_envs: int, seconds: float, as_json: bool) -> None:
 @env.command()
 @click.argument("env_id", metavar="ENV")
 @click.option("--policy", required=True, help="NAME of a built-in policy, or any POLICY.")
-@click.option("--mode", help="Named weights of the env's objectives. [normal]")
+@click.option("--mode", help="A setting of the env's card. [its first]")
 @click.option(
     "--episodes", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Per seed; there are five seeds."
 )
@@ -114,7 +119,10 @@ def score(*, env_id: str, policy: str, mode: str | None, episodes: int, as_json:
     """Place a policy between random (0) and the reference (100), on the reference's own worlds."""
     from rlaas_ray.envs import scoring
 
-    found = scoring.score(env_id, _act(env_id, policy=policy), mode=mode, episodes=episodes)
+    settings = scoring.settings(env_id)
+    named, config = settings.get(mode or next(iter(settings)), (None, {}))
+    play = _play(env_id, policy=policy, mode=named, config=config)
+    found = scoring.score(env_id, play, mode=mode, episodes=episodes)
     told: dict[str, Any] = {"env": env_id, "policy": policy}
     for field in dataclasses.fields(found):
         value = getattr(found, field.name)
@@ -125,29 +133,106 @@ def score(*, env_id: str, policy: str, mode: str | None, episodes: int, as_json:
         output.facts({name: value for name, value in told.items() if name != "returns"})
 
 
-def _act(env_id: str, *, policy: str) -> Any:
-    """The policy as what `scoring` calls: a batch of observations and a generator give a batch of actions."""
+@env.command()
+@click.argument("env_id", metavar="ENV")
+@click.option("--to", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG, or GIF.")
+@click.option("--policy", default="random", show_default=True, help="NAME of a built-in policy, or any POLICY.")
+@click.option("--mode", help="Named weights of the env's objectives.")
+@click.option(
+    "--steps", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Steps before the picture."
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+def picture(*, env_id: str, target: Path, policy: str, mode: str | None, steps: int, seed: int) -> None:
+    """Draw the state after some steps of a policy; a GIF shows every step."""
+    from PIL import Image
+
+    kind = target.suffix.lower()
+    if kind not in {".png", ".gif"}:
+        raise InvalidInput("--to", given=target.name, expected="a name that ends in .png or .gif")
+    frames = [Image.fromarray(frame) for frame in _frames(env_id, policy=policy, mode=mode, steps=steps, seed=seed)]
+    if kind == ".png":
+        frames[-1].save(target)
+    else:
+        frames[0].save(target, save_all=True, append_images=frames[1:], duration=100, loop=0)
+    output.say(f"wrote {target}")
+
+
+def _frames(env_id: str, *, policy: str, mode: str | None, steps: int, seed: int) -> list[Any]:
+    import numpy as np
+
+    from rlaas_ray.envs import registry
+
+    made = registry.make(env_id, mode=mode, config={"render_mode": "rgb_array"})
+    act = _play(env_id, policy=policy, mode=mode, config={})()
+    rng = np.random.default_rng(seed)
+    seen, _ = made.reset(seed=seed)
+    frames: list[Any] = [np.asarray(made.render())]
+    for _ in range(steps):
+        batch = {k: v[None] for k, v in seen.items()} if isinstance(seen, dict) else np.asarray(seen)[None]
+        seen, _, ended, cut, _ = made.step(act(batch, rng)[0])
+        frames.append(np.asarray(made.render()))
+        if ended or cut:
+            break
+    made.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it untyped
+    return frames
+
+
+@env.command()
+@click.argument("env_id", metavar="ENV")
+@click.option("--to", "target", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The JSON file.")
+@click.option("--mode", "modes", multiple=True, help="Only these settings; again for several. [all]")
+@click.option("--episodes", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Per seed.")
+@click.option("--revision", default="", help="Git revision to write down.")
+def reference(*, env_id: str, target: Path, modes: tuple[str, ...], episodes: int, revision: str) -> None:
+    """Measure an env's card anew: every baseline and reference on the same worlds."""
+    from rlaas_ray.envs import scoring
+
+    known = list(scoring.settings(env_id))
+    wanted = list(modes) or known
+    unknown = [mode for mode in wanted if mode not in known]
+    if unknown:
+        raise InvalidInput("--mode", given=unknown[0], expected=", ".join(known), cure=nearest(unknown[0], known))
+    began, measured = time.monotonic(), {}
+    for number, mode in enumerate(wanted, start=1):
+
+        def told(line: str, number: int = number) -> None:
+            output.say(f"{time.monotonic() - began:6.0f} s  [{number}/{len(wanted)}] {line}")
+
+        measured[mode] = scoring.measure_reference(env_id, setting=mode, episodes=episodes, told=told)
+    date = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    target.write_text(scoring.text(scoring.document(env_id, measured, revision=revision, date=date)), encoding="utf-8")
+    output.say(f"wrote {target}")
+
+
+def _play(env_id: str, *, policy: str, mode: str | None, config: Mapping[str, Any]) -> Any:
+    """The policy as what `scoring` plays: the card's own where it has that name, a built-in one, else a bundle."""
     from rlaas_ray.envs import registry, scoring
     from rlaas_ray.policies import builtin, bundle, spaces
 
     name = policy.removeprefix(f"baseline:{env_id}/")
-    observation_space, action_space = registry.spaces(env_id)
+    observation_space, action_space = registry.spaces(env_id, config=config)
+    module = registry.baselines_of(env_id)
+    own = module.card(mode) if module is not None and mode is not None else {}
+    if name in own:
+        return scoring.act_of(own[name], env=env_id, config=config)
     if name in builtin.known(env_id):
         source = builtin.find(env_id, name, action_space=action_space)
-        return scoring.act_of(builtin.build(source, parameters={}), env=env_id)
+        return scoring.act_of(builtin.build(source, parameters={}), env=env_id, config=config)
     loaded = bundle.load(Path(_path(policy)))
-    if loaded.state_size:
-        raise NotBuilt(
-            "scores of a policy with a memory",
-            given=policy,
-            cure="`rlaas evaluate` carries its memory from step to step.",
-        )
 
-    def act(observations: Any, rng: Any) -> Any:
-        drawn = loaded.decide(spaces.encode(observation_space, observations), rng=rng)
-        return spaces.actions(action_space, drawn.action)  # as executed: what was proposed may be a target
+    def play() -> Any:
+        memory: dict[str, Any] = {}
 
-    return act
+        def act(observations: Any, rng: Any) -> Any:
+            mask = loaded.action_mask(observations)
+            drawn = loaded.decide(spaces.encode(observation_space, observations), rng=rng, mask=mask, **memory)
+            if drawn.state is not None:
+                memory["state"] = drawn.state
+            return spaces.actions(action_space, drawn.action)  # as executed: what was proposed may be a target
+
+        return act
+
+    return play
 
 
 def _path(policy: str) -> str:

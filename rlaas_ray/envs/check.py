@@ -54,6 +54,12 @@ def check(env: str, *, config: Mapping[str, Any] | None = None) -> tuple[Finding
         ("actions that are not numbers are refused", lambda: _refuses_nan(fresh()), True),
         ("the vector form says how it resets and agrees with its spaces", lambda: _vector(env, config=config), False),
         ("the vector form repeats itself under the same seed", lambda: _vector_seed(env, config=config), False),
+        (
+            "an environment of the vector is the same alone",
+            lambda: _alone(env, config=config),
+            env not in registry.ours(),
+        ),
+        ("a picture is an RGB array", lambda: _picture(env, config=config), True),
         ("objectives and costs are described", lambda: _objectives(fresh()), True),
     ]
     return tuple(_run(name, body, advice=advice) for name, body, advice in checks)
@@ -158,6 +164,40 @@ def _vector_seed(env: str, *, config: Mapping[str, Any] | None) -> None:
         worlds.close()
     if not _equal(*runs):
         raise _Failed("two vectors with the same seed and actions gave different numbers")
+
+
+def _alone(env: str, *, config: Mapping[str, Any] | None) -> None:
+    """The last of three from the same seed and number, stepped by itself: bit by bit the same."""
+    many = registry.make_vector(env, num_envs=_ENVS, seed=5, config=config)
+    one = registry.make_vector(env, num_envs=1, seed=5, first_index=_ENVS - 1, config=config)
+    many.action_space.seed(0)
+    numbers: tuple[list[Array], list[Array]] = ([_flat(_last(many.reset()[0]))], [_flat(one.reset()[0])])
+    for _ in range(20):
+        actions = many.action_space.sample()
+        for kept, worlds, given in ((numbers[0], many, actions), (numbers[1], one, _last(actions))):
+            seen, reward, *_ = worlds.step(given)
+            kept += [_flat(_last(seen)), np.asarray(reward)[-1]]
+    many.close()
+    one.close()
+    if not _equal(*numbers):
+        raise _Failed("number 2 of three gave other numbers than the same one by itself")
+
+
+def _last(batch: Any) -> Any:
+    if isinstance(batch, dict):
+        return {name: _last(value) for name, value in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(_last(part) for part in batch)
+    return batch[-1:]
+
+
+def _picture(env: str, *, config: Mapping[str, Any] | None) -> None:
+    made = registry.make(env, config={**(config or {}), "render_mode": "rgb_array"})
+    made.reset(seed=0)
+    shown = np.asarray(made.render())
+    made.close()  # type: ignore[no-untyped-call]
+    if shown.dtype != np.uint8 or shown.ndim != 3 or shown.shape[2] != 3:
+        raise _Failed(f"render() gave {shown.dtype} {shown.shape}, not uint8 (height, width, 3)")
 
 
 def _objectives(made: gymnasium.Env[Any, Any]) -> None:

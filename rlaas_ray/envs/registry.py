@@ -7,6 +7,7 @@ the API.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from types import ModuleType
@@ -16,38 +17,38 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from rlaas_ray.envs import view
-from rlaas_ray.envs.ran import baselines, baselines_tiny, training
+from rlaas_ray.envs import catalogue, reward, vector, view
+from rlaas_ray.envs.catalogue import ENTRIES
 from rlaas_ray.errors import InvalidInput, NotFound, RlaasError, nearest
 
 Env = gymnasium.Env[Any, Any]
 VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
+Weights = tuple[float, ...] | Mapping[str, float]
 
-RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
+RAN, RAN_TINY = catalogue.RAN, catalogue.RAN_TINY
 DATASETS = {"5g_network_data": RAN}
-_MODULE = "rlaas_ray.envs.ran.env"
-_OURS = {RAN: ("make", "make_vec"), RAN_TINY: ("make_tiny", "make_tiny_vec")}
-_VIEWS: dict[str, view.TrainingView] = {RAN: training.RanView()}
-_BASELINES: dict[str, ModuleType] = {RAN: baselines, RAN_TINY: baselines_tiny}
 
 
 def register() -> None:
     """Make our ids known to Gymnasium; a second call changes nothing."""
-    for env, (single, many) in _OURS.items():
+    for env in ENTRIES:
         if env not in gymnasium.registry:
             gymnasium.register(
-                env, entry_point=f"{_MODULE}:{single}", vector_entry_point=f"{_MODULE}:{many}", disable_env_checker=True
+                env,
+                entry_point=functools.partial(_single, env),
+                vector_entry_point=functools.partial(_many, env),
+                disable_env_checker=True,
             )
 
 
 def known() -> list[str]:
     """Our ids first, then every other id that Gymnasium knows."""
-    return [*_OURS, *sorted(set(gymnasium.registry) - set(_OURS))]
+    return [*ENTRIES, *sorted(set(gymnasium.registry) - set(ENTRIES))]
 
 
 def ours() -> list[str]:
     """The ids that this package brings."""
-    return list(_OURS)
+    return list(ENTRIES)
 
 
 def resolve(env: str) -> str:
@@ -57,19 +58,29 @@ def resolve(env: str) -> str:
 
 def training_view(env: str) -> view.TrainingView | None:
     """The shared view of a factored environment, or None."""
-    return _VIEWS.get(resolve(env))
+    entry = ENTRIES.get(resolve(env))
+    made: view.TrainingView | None = None if entry is None or entry.view is None else _view(entry.view)
+    return made
 
 
 def baselines_of(env: str) -> ModuleType | None:
     """The module with POLICIES and REFERENCES of an environment, or None."""
-    return _BASELINES.get(resolve(env))
+    entry = ENTRIES.get(resolve(env))
+    return None if entry is None else importlib.import_module(entry.baselines)
+
+
+def domain(env: str, **config: Any) -> vector.Domain:
+    """The pure functions of one of our environments; `reward` of the configuration replaces its reward."""
+    own = config.pop("reward", None)
+    made: vector.Domain = catalogue.load(ENTRIES[env].domain)(**config)
+    return made if own is None else reward.Rewarded(made, reward.load(own))
 
 
 def make(
     env: str,
     *,
     mode: str | None = None,
-    weights: tuple[float, ...] | None = None,
+    weights: Weights | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Env:
     """One environment."""
@@ -88,7 +99,7 @@ def make_vector(
     seed: int,
     first_index: int = 0,
     mode: str | None = None,
-    weights: tuple[float, ...] | None = None,
+    weights: Weights | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> VectorEnv:
     """`num_envs` environments, seeded: the first `reset()` without a seed already depends on `seed` and `first_index` alone.
@@ -99,7 +110,7 @@ def make_vector(
     if num_envs < 1:
         raise InvalidInput("num_envs", given=num_envs, expected="1 or more", cure="Ask for at least one.")
     env, arguments = resolve(env), _arguments(mode=mode, weights=weights, config=config)
-    if env in _OURS:
+    if env in ENTRIES:
         arguments |= {"seed": seed, "first_index": first_index}
         return _built(env, lambda: gymnasium.make_vec(env, num_envs=num_envs, **arguments))  # type: ignore[return-value]
     if ":" not in env and _spec(env).vector_entry_point is not None:
@@ -123,14 +134,29 @@ def spaces(env: str, config: Mapping[str, Any] | None = None) -> tuple[gymnasium
     return found
 
 
-def _arguments(
-    *, mode: str | None, weights: tuple[float, ...] | None, config: Mapping[str, Any] | None
-) -> dict[str, Any]:
+@functools.cache
+def _view(name: str) -> Any:
+    return catalogue.load(name)()
+
+
+def _single(env: str, *, render_mode: str | None = None, **config: Any) -> vector.DomainEnv:
+    return vector.DomainEnv(domain(env, **config), render_mode=render_mode)
+
+
+def _many(
+    env: str, num_envs: int, *, seed: int | None = None, first_index: int = 0, **config: Any
+) -> vector.DomainVectorEnv:
+    return vector.DomainVectorEnv(
+        domain(env, **config), num_envs=num_envs, seed=seed, first_index=first_index, block=ENTRIES[env].block
+    )
+
+
+def _arguments(*, mode: str | None, weights: Weights | None, config: Mapping[str, Any] | None) -> dict[str, Any]:
     arguments = dict(config or {})
     if mode is not None:
         arguments["mode"] = mode
     if weights is not None:
-        arguments["weights"] = tuple(weights)
+        arguments["weights"] = dict(weights) if isinstance(weights, Mapping) else tuple(weights)
     return arguments
 
 

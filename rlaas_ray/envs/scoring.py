@@ -1,7 +1,7 @@
 """Scores on one scale for every policy: random = 0, the reference = 100, on the same worlds; and how REFERENCE.json is made.
 
-Called by `rlaas env score` and by reports. Pairs worlds by key: seed s and environment index i name the same day for every
-policy. Never writes a file and reads no clock; revision and date are handed in.
+Called by `rlaas env score`, `rlaas env reference` and by reports. Pairs worlds by key: seed s and environment index i name the
+same day for every policy. Never writes a file and reads no clock; revision and date are handed in.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from rlaas_ray.envs import philox, registry
-from rlaas_ray.envs.ran import dynamics, references
-from rlaas_ray.errors import InvalidInput, NotFound
-from rlaas_ray.policies import builtin, spaces
+from rlaas_ray.envs import registry
+from rlaas_ray.envs.catalogue import ENTRIES
+from rlaas_ray.errors import InvalidInput, NotFound, nearest
+from rlaas_ray.policies import builtin, heads, spaces
 from rlaas_ray.specs.arrays import F32, F64, Array
 
 SEEDS = (9001, 9002, 9003, 9004, 9005)
@@ -25,9 +25,9 @@ EPISODES = 20
 _RESAMPLES = 2000
 _LEVEL = 0.95
 _DRAWS = 20_260_101  # of sampling policies and of the bootstrap
-_WHERE = {registry.RAN: ("rlaas_ray.envs.ran", "REFERENCE.json")}
 
-Act = Callable[[Any, np.random.Generator], Array]
+Act = Callable[[Any, np.random.Generator], Array]  # (observations, rng) -> the batch of actions
+Play = Callable[[], Act]  # a fresh one for each batch of episodes, because a policy may remember
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -59,19 +59,18 @@ class Score:
 
 
 def score(
-    env: str, act: Act, *, mode: str | None = None, seeds: Sequence[int] = SEEDS, episodes: int = EPISODES
+    env: str, play: Play, *, mode: str | None = None, seeds: Sequence[int] = SEEDS, episodes: int = EPISODES
 ) -> Score:
     """Run a policy on the reference's worlds and place it between random (0) and the reference (100).
 
-    `act(observations, rng)` gives the batch of actions. The interval is a percentile bootstrap over worlds, the policy and
-    random paired.
+    `mode` names a setting of the card, its first where None. The interval is a percentile bootstrap over worlds, the policy
+    and random paired. Raises InvalidInput for a setting or worlds that the card has not, NotFound where there is no card.
     """
-    chosen = "normal" if mode is None else mode
-    known = reference(env)["modes"].get(chosen)
+    card = reference(env)["modes"]
+    chosen = next(iter(card)) if mode is None else mode
+    known = card.get(chosen)
     if known is None:
-        raise InvalidInput(
-            "mode", given=mode, expected=", ".join(reference(env)["modes"]), cure="Name a mode of the card."
-        )
+        raise InvalidInput("mode", given=mode, expected=", ".join(card), cure="Name a mode of the card.")
     if not set(seeds) <= set(known["seeds"]) or episodes > known["episodes"]:
         raise InvalidInput(
             "worlds to score on",
@@ -79,7 +78,8 @@ def score(
             expected=f"seeds among {known['seeds']}, at most {known['episodes']} episodes each",
             cure="Score on the worlds of the card; others have no random and no reference to be compared with.",
         )
-    returns, costs = episode_returns(env, act, mode=chosen, seeds=seeds, episodes=episodes)
+    named, config = settings(env)[chosen]
+    returns, costs = episode_returns(env, play, mode=named, seeds=seeds, episodes=episodes, config=config)
     rows = [known["seeds"].index(seed) for seed in seeds]
     low = np.asarray(known["policies"][known["random"]]["returns"])[rows, :episodes].ravel()
     high = np.asarray(known["policies"][known["reference"]]["returns"]).ravel()
@@ -99,7 +99,7 @@ def score(
 
 def episode_returns(
     env: str,
-    act: Act,
+    play: Play,
     *,
     mode: str | None,
     seeds: Sequence[int],
@@ -110,7 +110,7 @@ def episode_returns(
     returns, costs = [], []
     for seed in seeds:
         worlds = registry.make_vector(env, num_envs=episodes, seed=seed, mode=mode, config=config)
-        rng = np.random.default_rng((_DRAWS, seed))
+        act, rng = play(), np.random.default_rng((_DRAWS, seed))
         seen, _ = worlds.reset(seed=seed) if env in registry.ours() else worlds.reset()
         total, running = np.zeros(episodes), np.ones(episodes, np.bool_)
         spent, length = np.zeros((episodes, 0)), np.zeros(episodes)
@@ -127,78 +127,123 @@ def episode_returns(
     return np.concatenate(returns), np.concatenate(costs)
 
 
-def act_of(policy: builtin.Builtin, *, env: str) -> Act:
-    """A built-in policy as `act`: encoded, drawn, in the environment's units."""
-    observation_space, action_space = registry.spaces(env)
+def act_of(policy: builtin.Builtin, *, env: str, config: Mapping[str, Any] | None = None) -> Play:
+    """A built-in policy: encoded, drawn under the mask that the observation brings, in the environment's units."""
+    observation_space, action_space = registry.spaces(env, config=config)
 
-    def act(observations: Any, rng: np.random.Generator) -> Array:
-        encoded: F32 = spaces.encode(observation_space, observations)
-        drawn = policy.head.sample(policy.distribution(encoded), rng=rng)
-        return spaces.actions(action_space, drawn)
+    def play() -> Act:
+        memory: dict[str, F32] = {}
 
-    return act
+        def act(observations: Any, rng: np.random.Generator) -> Array:
+            encoded: F32 = spaces.encode(observation_space, observations)
+            if isinstance(policy, builtin.Remembering):
+                before = memory.get("state", np.zeros((len(encoded), policy.state_size), np.float32))
+                params, memory["state"] = policy.step(encoded, before)
+            else:
+                params = policy.distribution(encoded)
+            mask = spaces.action_mask(observation_space, observations)
+            drawn = policy.head.sample(params if mask is None else heads.masked(params, mask), rng=rng)
+            return spaces.actions(action_space, drawn)
+
+        return act
+
+    return play
+
+
+def settings(env: str) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
+    """What the card of an environment is measured on: name -> (mode, configuration). Without others: its modes."""
+    module = registry.baselines_of(env)
+    if module is None:
+        raise _no_card(env)
+    named: Mapping[str, tuple[str, Mapping[str, Any]]] | None = getattr(module, "SETTINGS", None)
+    if named is not None:
+        return named
+    made = registry.make(env)
+    names = made.metadata["modes"]
+    made.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it untyped
+    return {mode: (mode, {}) for mode in names}
 
 
 def reference(env: str) -> dict[str, Any]:
-    """REFERENCE.json of an environment."""
-    if env not in _WHERE:
-        raise NotFound(
-            f"reference of {env!r}",
-            given=env,
-            expected=", ".join(_WHERE),
-            cure="Only these have a card; evaluate instead of scoring.",
-        )
-    package, name = _WHERE[env]
-    document: dict[str, Any] = json.loads(resources.files(package).joinpath(name).read_text(encoding="utf-8"))
+    """The card of an environment."""
+    entry = ENTRIES.get(registry.resolve(env))
+    if entry is None or entry.card is None:
+        raise _no_card(env)
+    package = entry.baselines.rpartition(".")[0]
+    document: dict[str, Any] = json.loads(resources.files(package).joinpath(entry.card).read_text(encoding="utf-8"))
     return document
 
 
+def _no_card(env: str) -> NotFound:
+    carded = [name for name, entry in ENTRIES.items() if entry.card is not None]
+    return NotFound(
+        f"reference of {env!r}",
+        given=env,
+        expected=", ".join(carded),
+        cure=f"Only these have a card; evaluate instead of scoring. {nearest(env, carded)}",
+    )
+
+
 def measure_reference(
+    env: str,
     *,
-    mode: str,
+    setting: str,
     seeds: Sequence[int] = SEEDS,
     episodes: int = EPISODES,
-    reference_episodes: int = 6,
     told: Callable[[str], object] = str,
 ) -> dict[str, Any]:
-    """RanControl's entry of one mode: all policies, greedy_sleep and the bound on every world, coordinate ascent on fewer."""
-    module = registry.baselines_of(registry.RAN)
+    """The card's entry of one setting: what `card` of the baselines' module names, then its REFERENCES, on the same worlds.
+
+    The module's SLOW (name -> episodes of each seed) spares references that take long.
+    """
+    module, (mode, config) = registry.baselines_of(env), settings(env)[setting]
     assert module is not None
     policies: dict[str, Any] = {}
-    for name in ("random", "hold", "grid", "load_balance"):
-        made = module.POLICIES[name](**({"mode": mode} if name == "grid" else {}))
+    for name, policy in module.card(mode).items():
         returns, costs = episode_returns(
-            registry.RAN, act_of(made, env=registry.RAN), mode=mode, seeds=seeds, episodes=episodes
+            env, act_of(policy, env=env, config=config), mode=mode, seeds=seeds, episodes=episodes, config=config
         )
         policies[name] = _entry(returns, costs=costs, seeds=seeds)
-        told(f"{mode} {name} {policies[name]['mean']:.2f}")
-    for name, count in (("greedy_sleep", episodes), (module.REFERENCE, reference_episodes)):
-        returns, costs, bounds = _reference_returns(module.REFERENCES[name], mode=mode, seeds=seeds, episodes=count)
+        told(f"{setting} {name} {policies[name]['mean']:.2f}")
+    slow: Mapping[str, int] = getattr(module, "SLOW", {})
+    for name, played in module.REFERENCES.items():
+        count = min(slow.get(name, episodes), episodes)
+        runs = [played(mode=mode, seed=seed, episodes=count, config=config) for seed in seeds]
+        returns, costs = (np.concatenate([run[k] for run in runs]) for k in (0, 1))
         policies[name] = _entry(returns, costs=costs, seeds=seeds)
-        if count == episodes:
-            policies["bound"] = _entry(bounds, costs=np.zeros((len(bounds), 0)), seeds=seeds)
-        told(f"{mode} {name} {policies[name]['mean']:.2f}")
+        told(f"{setting} {name} {policies[name]['mean']:.2f}")
     return {
         "random": "random",
         "reference": module.REFERENCE,
         "seeds": list(seeds),
         "episodes": episodes,
-        "reference_episodes": reference_episodes,
+        "reference_episodes": min(slow.get(module.REFERENCE, episodes), episodes),
         "policies": policies,
     }
 
 
-def document(modes: Mapping[str, Any], *, revision: str, date: str) -> dict[str, Any]:
+def document(env: str, modes: Mapping[str, Any], *, revision: str, date: str) -> dict[str, Any]:
     """REFERENCE.json: what was measured, on which worlds, with which code, when."""
     return {
-        "env": registry.RAN,
-        "episode_length": dynamics.HOURS,
+        "env": env,
         "interval": f"percentile bootstrap over worlds, {_RESAMPLES} resamples, {_LEVEL:.0%}",
-        "worlds": "key (seed, i), episode 0, i below episodes; coordinate_ascent on the first reference_episodes of each seed",
+        "worlds": "key (seed, i), episode 0, i below episodes; fewer for a reference that takes long",
         "git": revision,
         "date": date,
         "modes": dict(modes),
     }
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """The document as JSON with one line a policy: a diff shows which one moved."""
+    kept = {name: value for name, value in document.items() if name != "modes"}
+    lines = [f" {json.dumps(name)}: {json.dumps(value)}," for name, value in kept.items()]
+    modes = []
+    for mode, entry in document["modes"].items():
+        facts = [f"   {json.dumps(name)}: {json.dumps(value)}," for name, value in entry.items() if name != "policies"]
+        policies = ",\n".join(f"    {json.dumps(name)}: {json.dumps(one)}" for name, one in entry["policies"].items())
+        modes.append("\n".join((f"  {json.dumps(mode)}: {{", *facts, '   "policies": {', policies, "   }", "  }")))
+    return "\n".join(("{", *lines, ' "modes": {', ",\n".join(modes), " }", "}")) + "\n"
 
 
 def mean_interval(values: F64) -> tuple[float, float]:
@@ -239,26 +284,3 @@ def _entry(returns: F64, *, costs: F64, seeds: Sequence[int]) -> dict[str, Any]:
         "costs": [round(float(one), 4) for one in costs.mean(axis=0)],
         "returns": np.round(returns.reshape(len(seeds), -1), 4).tolist(),
     }
-
-
-def _reference_returns(
-    make: Callable[[dynamics.Params], references.Reference], *, mode: str, seeds: Sequence[int], episodes: int
-) -> tuple[F64, F64, F64]:
-    params = dynamics.params(mode)
-    reference_ = make(params)
-    totals = [[], [], []]  # type: list[list[F64]]
-    for seed in seeds:
-        streams = philox.streams(seed, num_envs=episodes)
-        state, _, _ = dynamics.reset_batch(params, streams)
-        total, spent, above = np.zeros(episodes), np.zeros((episodes, 4)), np.zeros(episodes)
-        for _ in range(params.episode_length):
-            ahead = dynamics.renew(params, state, streams=streams)
-            above += references.bound(params, ahead)
-            power, tilt = reference_.settle(ahead)
-            state = dict(state, power=power, tilt=tilt)
-            state, _, reward, cost, _, _, _ = dynamics.step_batch(params, state, references.stay(state), streams)
-            total += reward
-            spent += cost / params.episode_length
-        for kept, value in zip(totals, (total, spent, above), strict=True):
-            kept.append(value)
-    return tuple(np.concatenate(kept) for kept in totals)  # type: ignore[return-value]

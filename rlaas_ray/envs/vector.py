@@ -19,7 +19,8 @@ from rlaas_ray.errors import Conflict
 from rlaas_ray.specs.arrays import F64, I64, Array, Bool
 
 State = dict[str, Any]
-Step = tuple[State, Array, F64, F64, Bool, Bool, dict[str, Any]]
+Seen = Any  # observations of a batch: an array, or a dict of arrays, each with the batch axis first
+Step = tuple[State, Seen, F64, F64, Bool, Bool, dict[str, Any]]
 
 BLOCK = 32
 
@@ -41,13 +42,22 @@ class Domain(Protocol):
         """The entries of info that leave through Gymnasium."""
         ...
 
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """`modes`, `costs` and `cost_limits`: names and limits, costs in the order of the cost columns."""
+        ...
+
     def check(self, action: Any) -> Array:
         """The batch of actions as the dynamics take them; raises InvalidInput before anything moves."""
         ...
 
-    def reset(self, streams: philox.Streams) -> tuple[State, Array, dict[str, Any]]: ...
+    def reset(self, streams: philox.Streams) -> tuple[State, Seen, dict[str, Any]]: ...
 
     def step(self, state: State, action: Array, *, streams: philox.Streams) -> Step: ...
+
+    def draw(self, state: State) -> Array:
+        """The first row of a batch of states as a picture, uint8 (height, width, 3)."""
+        ...
 
 
 class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
@@ -67,14 +77,13 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         first_index: int = 0,
         autoreset: AutoresetMode = AutoresetMode.NEXT_STEP,
         block: int = BLOCK,
-        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.domain = domain
         self.num_envs = num_envs
         self.metadata = {
             "render_modes": [],
             "objectives": list(domain.objectives),
-            **(metadata or {}),
+            **domain.metadata,
             "autoreset_mode": autoreset,
         }
         self.single_observation_space = domain.observation_space
@@ -89,7 +98,7 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    ) -> tuple[Seen, dict[str, Any]]:
         """All environments start an episode: episode 0 of a new seed, else the next one."""
         if seed is not None:
             self._streams = philox.streams(seed, num_envs=self.num_envs, first_index=self._first_index)
@@ -101,9 +110,9 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self._ended[:] = False
         started = [self.domain.reset(self._streams.take(rows)) for rows in self._slices]
         self._states = [state for state, _, _ in started]
-        return np.concatenate([seen for _, seen, _ in started]), self._report([info for _, _, info in started])
+        return _joined([seen for _, seen, _ in started]), self._report([info for _, _, info in started])
 
-    def step(self, actions: Any) -> tuple[Array, F64, Bool, Bool, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Seen, F64, Bool, Bool, dict[str, Any]]:
         """Observations, rewards (float64), terminations, truncations, info with objectives, normalised, cost."""
         if self._streams is None or not self._states:
             raise Conflict("the environment has not been reset", cure="Call reset() first.")
@@ -115,7 +124,8 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             self._advance(number, actions=actions[rows], restart=restart[rows])
             for number, rows in enumerate(self._slices)
         ]
-        seen, rewards, terminated, truncated = (np.concatenate([step[k] for step in steps]) for k in range(4))
+        seen = _joined([step[0] for step in steps])
+        rewards, terminated, truncated = (np.concatenate([step[k] for step in steps]) for k in (1, 2, 3))
         info = self._report([step[4] for step in steps])
         self._ended = terminated | truncated
         if self._autoreset is AutoresetMode.SAME_STEP and self._ended.any():
@@ -138,7 +148,7 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         kept = {name: value for name, value in state.items() if not name.startswith("stream.")}
         self._states = [{name: value[rows].copy() for name, value in kept.items()} for rows in self._slices]
 
-    def _advance(self, number: int, *, actions: Array, restart: Bool) -> tuple[Array, F64, Bool, Bool, dict[str, Any]]:
+    def _advance(self, number: int, *, actions: Array, restart: Bool) -> tuple[Seen, F64, Bool, Bool, dict[str, Any]]:
         assert self._streams is not None
         streams = self._streams.take(self._slices[number])
         if not restart.any():
@@ -155,25 +165,24 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             stepped, seen_on, reward[on], _, ended[on], cut[on], info_on = self.domain.step(
                 part, actions[on], streams=streams.take(on)
             )
-            fresh, seen = _merge(fresh, stepped, on=on), _put(seen, seen_on, on=on)
+            fresh, seen = _merge(fresh, stepped, on=on), _put_seen(seen, seen_on, on=on)
             info = _merge({name: info[name] for name in self.domain.reported}, info_on, on=on)
         self._states[number] = fresh
         return seen, reward, ended, cut, info
 
-    def _restart_now(self, seen: Array, *, info: dict[str, Any]) -> Array:
+    def _restart_now(self, seen: Seen, *, info: dict[str, Any]) -> Seen:
         assert self._streams is not None
         final = np.full(self.num_envs, None, dtype=object)
         for row in np.flatnonzero(self._ended):
-            final[row] = seen[row].copy()
+            final[row] = _row(seen, int(row))
         info["final_obs"], info["_final_obs"] = final, self._ended.copy()
         self._next_episode(self._ended)
-        seen = seen.copy()
         for number, rows in enumerate(self._slices):
             over = self._ended[rows]
             if over.any():
                 fresh, first, _ = self.domain.reset(self._streams.take(rows).take(over))
                 self._states[number] = _merge(self._states[number], fresh, on=over)
-                seen[rows] = _put(seen[rows], first, on=over)
+                seen = _put_seen(seen, first, on=np.flatnonzero(over) + rows.start)
         return seen
 
     def _next_episode(self, rows: Bool) -> None:
@@ -192,15 +201,16 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
 class DomainEnv(gymnasium.Env[Any, Any]):
     """One environment of a domain: the vector form with B=1, so both give the same bits. Seed s is the key (s, 0)."""
 
-    def __init__(self, domain: Domain, *, metadata: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, domain: Domain, *, render_mode: str | None = None) -> None:
         self.domain = domain
-        self.metadata = {"render_modes": [], "objectives": list(domain.objectives), **(metadata or {})}
+        self.metadata = {"render_modes": ["rgb_array"], "objectives": list(domain.objectives), **domain.metadata}
+        self.render_mode = render_mode
         self.observation_space = domain.observation_space
         self.action_space = domain.action_space
         self._state: State | None = None
         self._streams: philox.Streams | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Seen, dict[str, Any]]:
         """A new episode: episode 0 of the seed, else the next of the present one."""
         super().reset(seed=seed)
         if seed is not None:
@@ -212,20 +222,42 @@ class DomainEnv(gymnasium.Env[Any, Any]):
                 seed=self._streams.seed, index=self._streams.index, episode=self._streams.episode + np.uint32(1)
             )
         self._state, seen, info = self.domain.reset(self._streams)
-        return seen[0], {name: info[name][0] for name in self.domain.reported}
+        return _row(seen, 0), {name: info[name][0] for name in self.domain.reported}
 
-    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Seen, float, bool, bool, dict[str, Any]]:
         """One step; info holds objectives, normalised and cost."""
         if self._state is None or self._streams is None:
             raise Conflict("the environment has not been reset", cure="Call reset() first.")
         batch = self.domain.check(np.asarray(action)[None])
         self._state, seen, reward, _, ended, cut, info = self.domain.step(self._state, batch, streams=self._streams)
         report = {name: info[name][0] for name in self.domain.reported}
-        return seen[0], float(reward[0]), bool(ended[0]), bool(cut[0]), report
+        return _row(seen, 0), float(reward[0]), bool(ended[0]), bool(cut[0]), report
+
+    def render(self) -> Array | None:  # type: ignore[override]  # Gymnasium's type names frames of any kind
+        """The state as a picture, uint8 (height, width, 3), where `render_mode="rgb_array"` was asked for; else None."""
+        if self.render_mode is None:
+            return None
+        if self._state is None:
+            raise Conflict("the environment has not been reset", cure="Call reset() first.")
+        return self.domain.draw(self._state)
 
 
-def _merge(into: State, part: State, *, on: Bool) -> State:
+def _merge(into: State, part: State, *, on: Bool | I64) -> State:
     return {name: _put(value, part[name], on=on) for name, value in into.items()}
+
+
+def _joined(parts: Sequence[Seen]) -> Seen:
+    if isinstance(parts[0], dict):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts)
+
+
+def _put_seen(into: Seen, part: Seen, *, on: Bool | I64) -> Seen:
+    return _merge(into, part, on=on) if isinstance(into, dict) else _put(into, part, on=on)
+
+
+def _row(seen: Seen, row: int) -> Seen:
+    return {name: value[row].copy() for name, value in seen.items()} if isinstance(seen, dict) else seen[row].copy()
 
 
 def _put(into: Array, part: Array, *, on: Bool | I64) -> Array:

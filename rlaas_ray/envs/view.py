@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import gymnasium
 
+from rlaas_ray.envs import modes
 from rlaas_ray.policies import decoders
 from rlaas_ray.policies import view as programs
 
@@ -53,7 +54,7 @@ class TrainingView(Protocol):
         seed: int,
         first_index: int = 0,
         mode: str | None = None,
-        weights: tuple[float, ...] | None = None,
+        weights: modes.Given | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
         """num_envs * units rows with the units' own rewards; rows never end.

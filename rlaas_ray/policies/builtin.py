@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces as gs
@@ -34,6 +34,20 @@ class Builtin(Protocol):
 
     def distribution(self, observations: F32) -> F32:
         """Encoded observations (n, d) -> head parameters (n, k)."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Builtin, Protocol):
+    """A built-in policy that carries something from one decision of an episode to the next; zeros start an episode."""
+
+    @property
+    def state_size(self) -> int:
+        """Entries of a state."""
+        ...
+
+    def step(self, observations: F32, state: F32) -> tuple[F32, F32]:
+        """Head parameters (n, k) and states after them (n, s), of encoded observations (n, d) and states (n, s)."""
         ...
 
 

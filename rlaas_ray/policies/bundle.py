@@ -330,8 +330,12 @@ def _loaded(opened: inspection.Opened, *, engine: Policy, name: str) -> LoadedPo
         decoder=opened.decoder,
         engine=engine,
         engine_name=name,
-        state_size=0 if opened.net is None else opened.net.state_size,
+        state_size=engine.state_size if isinstance(engine, builtin.Remembering) else _state_size(opened.net),
     )
+
+
+def _state_size(net: network.Network | None) -> int:
+    return 0 if net is None else net.state_size
 
 
 def _builtin(opened: inspection.Opened) -> builtin.Builtin:

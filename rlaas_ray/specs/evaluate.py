@@ -19,6 +19,12 @@ class EvaluateSpec(Document):
     env: str = Field(min_length=1)
     env_config: dict[str, Any] = Field(default_factory=dict)
     mode: str | None = None
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float, ...] | dict[str, float] | None = None
+    reward: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
     episodes: int = Field(default=64, ge=1, le=1_000_000)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+    @property
+    def env_arguments(self) -> dict[str, Any]:
+        """`env_config` with the user's reward."""
+        return self.env_config if self.reward is None else {**self.env_config, "reward": self.reward}

@@ -59,7 +59,14 @@ class TrainSpec(Document):
     )
     env_config: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of the env")
     mode: str | None = Field(default=None, description="named weights of the env's objectives")
-    weights: tuple[float, ...] | None = Field(default=None, description="own weights; override mode")
+    weights: tuple[float, ...] | dict[str, float] | None = Field(
+        default=None, description="own weights, in order or by objective; override mode"
+    )
+    reward: str | None = Field(
+        default=None,
+        pattern=r"^[\w.]+:\w+$",
+        description="own reward, module:function of the objectives; only for the envs of this package",
+    )
     total_timesteps: int | None = Field(default=None, ge=1)
     total_episodes: int | None = Field(default=None, ge=1)
     time_limit_cpu_s: float | None = Field(
@@ -98,6 +105,11 @@ class TrainSpec(Document):
     track: tuple[Literal["tensorboard", "wandb"], ...] = Field(
         default=(), description="where metrics go besides the API and MLflow"
     )
+
+    @property
+    def env_arguments(self) -> dict[str, Any]:
+        """`env_config` with the user's reward."""
+        return self.env_config if self.reward is None else {**self.env_config, "reward": self.reward}
 
     @pydantic.model_validator(mode="before")
     @classmethod

@@ -44,7 +44,7 @@ class Worlds:
     action_space: gymnasium.Space[Any]
     config: Mapping[str, Any] = field(default_factory=dict)
     mode: str | None = None
-    weights: tuple[float, ...] | None = None
+    weights: registry.Weights | None = None
     units: int = 1
     shared: bool = False
     groups: tuple[Group, ...] = ()  # of a multi-agent env; the spaces are then those of the first
@@ -145,19 +145,25 @@ class Worlds:
 
 def of(spec: TrainSpec) -> Worlds:
     """The worlds of a spec. Raises for an env that cannot be made, a view that there is not, spaces that cannot be trained."""
-    folder = None if (found := module_of(spec.env)) is None else str(found.parent)
+    own = [module_of(name) for name in (spec.env, spec.reward or "")]
+    folder = next((str(found.parent) for found in own if found is not None), None)
     if spec.multi_agent is not None:
         groups = _groups(spec)
         return Worlds(
             env=spec.env,
             observation_space=groups[0].observation_space,
             action_space=groups[0].action_space,
-            config=dict(spec.env_config),
+            config=dict(spec.env_arguments),
             groups=groups,
             folder=folder,
         )
-    observation_space, action_space = registry.spaces(spec.env, config=spec.env_config)
-    shared = registry.training_view(spec.env) if spec.view != "flat" else None
+    observation_space, action_space = registry.spaces(spec.env, config=spec.env_arguments)
+    flat = spec.view == "flat" or (spec.view == "auto" and spec.reward is not None)  # a view has rewards of its own
+    shared = None if flat else registry.training_view(spec.env)
+    if shared is not None and spec.reward is not None:
+        raise InvalidInput(
+            "reward", given=spec.reward, expected="view: flat", cure="Units of a shared view have rewards of their own."
+        )
     if spec.view == "shared" and shared is None:
         raise InvalidInput(
             f"view of {spec.env}",
@@ -169,7 +175,7 @@ def of(spec: TrainSpec) -> Worlds:
         env=spec.env,
         observation_space=observation_space if shared is None else shared.observation_space,
         action_space=action_space if shared is None else shared.action_space,
-        config=dict(spec.env_config),
+        config=dict(spec.env_arguments),
         mode=spec.mode,
         weights=spec.weights,
         units=1 if shared is None else shared.units,

@@ -1,12 +1,12 @@
 """Baselines of RanControl: POLICIES see the observation alone and can serve, REFERENCES see the simulator and can only be scored.
 
 Found through the entry-point group `rlaas.baselines` (POLICIES, as `baseline:rlaas/RanControl-v1/NAME`) and through
-`envs/registry.py` (both, for scoring.py). A name is on the card only once `scoring.measure_reference` lists it. Nothing here
-learns.
+`envs/registry.py` (both, for scoring.py). `card` and REFERENCES are what the card holds. Nothing here learns.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -112,11 +112,18 @@ POLICIES: Mapping[str, Callable[..., builtin.Builtin]] = {
     "constant": constant,
     "load_balance": load_balance,
 }
-REFERENCES: Mapping[str, Callable[[dynamics.Params], references.Reference]] = {
-    "greedy_sleep": references.GreedySleep,
-    "coordinate_ascent": references.CoordinateAscent,
+REFERENCES: Mapping[str, Callable[..., tuple[F64, F64]]] = {
+    "greedy_sleep": functools.partial(references.played, references.GreedySleep),
+    "bound": references.bounded,
+    "coordinate_ascent": functools.partial(references.played, references.CoordinateAscent),
 }
 REFERENCE = "coordinate_ascent"
+SLOW = {"coordinate_ascent": 6}
+
+
+def card(mode: str) -> Mapping[str, builtin.Builtin]:
+    """The policies of the card of one mode."""
+    return {"random": random(), "hold": hold(), "grid": grid(mode), "load_balance": load_balance()}
 
 
 def _cells(observations: F32) -> F64:

@@ -14,7 +14,7 @@ import numpy as np
 from rlaas_ray.envs.ran import tiny
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import builtin, heads
-from rlaas_ray.specs.arrays import F32
+from rlaas_ray.specs.arrays import F32, F64
 
 # Best constant action of each mode, over all 729 (section 7 of the page; a test recomputes them).
 GRID = {"normal": (4, 0, 6), "emergency": (3, 8, 6), "energy_saving": (7, 0, 0), "revenue": (3, 8, 6)}
@@ -80,5 +80,10 @@ POLICIES: Mapping[str, Callable[..., builtin.Builtin]] = {
     "grid": grid,
     "optimum": optimum,
 }
-REFERENCES: Mapping[str, Callable[..., builtin.Builtin]] = {}
+REFERENCES: Mapping[str, Callable[..., tuple[F64, F64]]] = {}
 REFERENCE = "optimum"
+
+
+def card(mode: str) -> Mapping[str, builtin.Builtin]:
+    """The policies of the card of one mode."""
+    return {"random": random(), "hold": hold(), "grid": grid(mode), "optimum": optimum(mode)}

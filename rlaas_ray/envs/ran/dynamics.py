@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from rlaas_ray.envs import philox
+from rlaas_ray.envs import modes, philox
 from rlaas_ray.envs.ran import channel, measures, radio, snapshot
 from rlaas_ray.envs.ran import pool as pools
 from rlaas_ray.errors import InvalidInput
@@ -63,7 +63,7 @@ class Params:
 def params(
     mode: str | None = None,
     *,
-    weights: tuple[float, ...] | None = None,
+    weights: modes.Given | None = None,
     episode_length: int = 96,
     scenario: str = "UMa",
     power_model: str = "earth",

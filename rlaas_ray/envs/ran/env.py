@@ -1,6 +1,6 @@
-"""RanControl-v1 and RanControl-tiny-v1 for Gymnasium: spaces, action forms and keyword arguments around the dynamics.
+"""RanControl-v1 for Gymnasium: spaces, action forms and keyword arguments around the dynamics.
 
-Called through the registry's entry points. Decides nothing about radio.
+Called by the registry. Decides nothing about radio.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from rlaas_ray.envs import philox, vector
-from rlaas_ray.envs.ran import dynamics, layout, measures, tiny
+from rlaas_ray.envs.ran import dynamics, layout, measures
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.specs.arrays import F32, I64, Array
 
@@ -30,7 +30,7 @@ class RanControl:
         if action not in {"box", "discrete"}:
             raise InvalidInput("action", given=action, expected="box or discrete", cure="Leave it out for the box.")
         self.params = params
-        self.objectives = measures.OBJECTIVES
+        self.objectives, self.metadata = measures.OBJECTIVES, measures.METADATA
         self.observation_space = gymnasium.spaces.Box(-4.0, 12.0, (measures.OBSERVATION,), np.float32)
         self._discrete = action == "discrete"
         self.action_space: gymnasium.Space[Any] = (
@@ -52,41 +52,16 @@ class RanControl:
         """See dynamics.step_batch."""
         return dynamics.step_batch(self.params, state, action, streams)  # type: ignore[arg-type]
 
+    def draw(self, state: vector.State) -> Array:
+        """The map of cells, see picture.py."""
+        from rlaas_ray.envs.ran import picture  # noqa: PLC0415 - matplotlib is only for those who look
 
-def make(**config: Any) -> vector.DomainEnv:
-    """Entry point of `gymnasium.make("rlaas/RanControl-v1", mode=..., weights=..., action=..., episode_length=...)`."""
-    return vector.DomainEnv(domain(**config), metadata=_METADATA)
-
-
-def make_vec(num_envs: int, *, seed: int | None = None, first_index: int = 0, **config: Any) -> vector.DomainVectorEnv:
-    """Entry point of `gymnasium.make_vec(..., vectorization_mode="vector_entry_point")`."""
-    return vector.DomainVectorEnv(
-        domain(**config), num_envs=num_envs, seed=seed, first_index=first_index, metadata=_METADATA
-    )
+        return picture.draw(state)
 
 
-def domain(*, action: str = "box", render_mode: None = None, **config: Any) -> RanControl:  # noqa: ARG001 - Gymnasium hands it in
+def domain(*, action: str = "box", **config: Any) -> RanControl:
     """The domain of a configuration: mode, weights, episode_length, scenario, power_model, action."""
     return RanControl(dynamics.params(**config), action=action)
-
-
-def make_tiny(**config: Any) -> vector.DomainEnv:
-    """Entry point of `gymnasium.make("rlaas/RanControl-tiny-v1", mode=..., weights=...)`."""
-    return vector.DomainEnv(tiny_domain(**config), metadata=_METADATA)
-
-
-def make_tiny_vec(
-    num_envs: int, *, seed: int | None = None, first_index: int = 0, **config: Any
-) -> vector.DomainVectorEnv:
-    """The vector form of the tiny variant."""
-    return vector.DomainVectorEnv(
-        tiny_domain(**config), num_envs=num_envs, seed=seed, first_index=first_index, metadata=_METADATA, block=4096
-    )
-
-
-def tiny_domain(*, render_mode: None = None, **config: Any) -> tiny.Tiny:  # noqa: ARG001 - Gymnasium hands it in
-    """The tiny domain of a configuration: mode, weights."""
-    return tiny.Tiny(**config)
 
 
 def per_cell_view(observations: F32) -> F32:
@@ -99,9 +74,6 @@ def per_cell_view(observations: F32) -> F32:
 def neighbours() -> I64:
     """(21, 6): whom each cell interferes with most, by geometry."""
     return layout.neighbours(layout.network(500.0))
-
-
-_METADATA = {"costs": list(measures.COSTS), "cost_limits": list(measures.COST_LIMITS), "modes": list(measures.MODES)}
 
 
 def _values(index: Any) -> Array:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlaas_ray.envs import modes
 from rlaas_ray.envs.ran import radio, snapshot
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.specs.arrays import F32, F64, I64, Bool
@@ -28,6 +29,7 @@ MODES = {
     "revenue": (0.15, 0.55, 0.10, 0.20),
 }
 MODE_NAMES = tuple(MODES)
+METADATA = {"costs": list(COSTS), "cost_limits": list(COST_LIMITS), "modes": list(MODES)}
 CELLS, USERS, SITES, FEATURES = 21, 210, 7, 13
 ENERGY_MAX_W, ENERGY_SLEEP_W = CELLS * radio.CELL_MAX_W, CELLS * radio.CELL_SLEEP_W
 OBSERVATION = CELLS * FEATURES + 10
@@ -51,21 +53,9 @@ class Measures:
     lg_tail: F64
 
 
-def weights_of(mode: str, *, weights: tuple[float, ...] | None) -> tuple[float, ...]:
+def weights_of(mode: str, *, weights: modes.Given | None) -> tuple[float, ...]:
     """The mode's weights, or the given ones once they prove to be four shares."""
-    if mode not in MODES:
-        raise InvalidInput("mode", given=mode, expected=", ".join(MODES), cure="Choose one of the four modes.")
-    if weights is None:
-        return MODES[mode]
-    given = tuple(float(one) for one in weights)
-    if len(given) != len(OBJECTIVES) or not all(one >= 0 for one in given) or abs(sum(given) - 1.0) > 1e-9:
-        raise InvalidInput(
-            "weights",
-            given=weights,
-            expected="four non-negative numbers that sum to 1: latency, throughput, energy, satisfied",
-            cure="Divide them by their sum, or name a mode.",
-        )
-    return given
+    return modes.weights_of(mode, weights=weights, modes=MODES, names=[name for name, _, _ in OBJECTIVES], shares=True)
 
 
 def measure(

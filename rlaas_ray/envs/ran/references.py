@@ -7,7 +7,7 @@ snapshot.py.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,6 +88,39 @@ class GreedySleep:
     def _quality(self, state: snapshot.State, *, power: F32, tilt: F32) -> tuple[F64, F64, F32]:
         outcome, _, _ = _look(self.params, state, power=power, tilt=tilt, load=state["load"])
         return (outcome.sinr >= _LEAST_SINR).mean(axis=1), outcome.satisfied.mean(axis=1), outcome.load
+
+
+def played(
+    make: Callable[[dynamics.Params], Reference], *, mode: str, seed: int, episodes: int, config: Mapping[str, Any]
+) -> tuple[F64, F64]:
+    """Returns (episodes,) and mean costs (episodes, 4) of the first days of `episodes` networks."""
+    total, spent, _ = _days(make, mode=mode, seed=seed, episodes=episodes, config=config)
+    return total, spent
+
+
+def bounded(*, mode: str, seed: int, episodes: int, config: Mapping[str, Any]) -> tuple[F64, F64]:
+    """The bound of the same days (episodes,), and no costs (episodes, 0); users and demands do not depend on settings."""
+    _, _, above = _days(GreedySleep, mode=mode, seed=seed, episodes=episodes, config=config)
+    return above, np.zeros((episodes, 0))
+
+
+def _days(
+    make: Callable[[dynamics.Params], Reference], *, mode: str, seed: int, episodes: int, config: Mapping[str, Any]
+) -> tuple[F64, F64, F64]:
+    params = dynamics.params(mode, **config)
+    reference = make(params)
+    streams = philox.streams(seed, num_envs=episodes)
+    state, _, _ = dynamics.reset_batch(params, streams)
+    total, spent, above = np.zeros(episodes), np.zeros((episodes, 4)), np.zeros(episodes)
+    for _ in range(params.episode_length):
+        ahead = dynamics.renew(params, state, streams=streams)
+        above += bound(params, ahead)
+        power, tilt = reference.settle(ahead)
+        state = dict(state, power=power, tilt=tilt)
+        state, _, reward, cost, _, _, _ = dynamics.step_batch(params, state, stay(state), streams)
+        total += reward
+        spent += cost / params.episode_length
+    return total, spent, above
 
 
 def stay(state: Mapping[str, Any]) -> F32:

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rlaas_ray.envs import philox
+from rlaas_ray.envs import modes, philox
 from rlaas_ray.envs.ran import measures, radio
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.specs.arrays import F64, I64, Array, Bool
@@ -32,9 +32,9 @@ class Tiny:
 
     reported = ("objectives", "normalised", "cost")
 
-    def __init__(self, *, mode: str | None = None, weights: tuple[float, ...] | None = None) -> None:
+    def __init__(self, *, mode: str | None = None, weights: modes.Given | None = None) -> None:
         self.weights = measures.weights_of("normal" if mode is None else mode, weights=weights)
-        self.objectives = measures.OBJECTIVES
+        self.objectives, self.metadata = measures.OBJECTIVES, measures.METADATA
         self.observation_space = gymnasium.spaces.Box(-4.0, 12.0, (OBSERVATION,), np.float32)
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.MultiDiscrete([CHOICES] * CELLS)
 
@@ -67,11 +67,17 @@ class Tiny:
         number = (action[:, 0] * CHOICES + action[:, 1]) * CHOICES + action[:, 2]
         now = step % STEPS
         reached = normalised[now, number]
-        reward = reached @ np.asarray(self.weights)
+        reward = sum(weight * reached[:, k] for k, weight in enumerate(self.weights))  # a product would depend on the batch
         cost, ended = costs[now, number], np.zeros(len(step), np.bool_)
         info: dict[str, Any] = {"objectives": raw[now, number], "normalised": reached, "cost": cost}
         after = step + 1
         return {"step": after}, _observe(after, normalised=reached), reward, cost, ended, after >= STEPS, info
+
+    def draw(self, state: dict[str, Any]) -> Array:
+        """What each action of this step reaches, see picture.py."""
+        from rlaas_ray.envs.ran import picture  # noqa: PLC0415 - matplotlib is only for those who look
+
+        return picture.draw_tiny(state, normalised=table()[1])
 
 
 @functools.lru_cache(maxsize=1)

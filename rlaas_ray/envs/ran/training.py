@@ -19,7 +19,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from rlaas_ray.envs import vector
+from rlaas_ray.envs import modes, vector
 from rlaas_ray.envs.ran import dynamics, env, measures, radio
 from rlaas_ray.policies import decoders
 from rlaas_ray.policies import view as programs
@@ -104,7 +104,7 @@ class RanView:
         seed: int,
         first_index: int = 0,
         mode: str | None = None,
-        weights: tuple[float, ...] | None = None,
+        weights: modes.Given | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> CellVectorEnv:
         """num_envs * 21 rows."""

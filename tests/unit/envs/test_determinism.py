@@ -152,9 +152,9 @@ def test_same_step_autoreset_shows_the_last_observation_apart():
 
 def test_an_environment_that_was_not_reset_says_so():
     with pytest.raises(Exception, match="not been reset"):
-        env.make().step(np.zeros(84, np.float32))
+        vector.DomainEnv(env.domain()).step(np.zeros(84, np.float32))
     with pytest.raises(Exception, match="not been reset"):
-        env.make_vec(2).step(np.zeros((2, 84), np.float32))
+        vector.DomainVectorEnv(env.domain(), num_envs=2).step(np.zeros((2, 84), np.float32))
 
 
 def test_a_different_process_draws_the_same_world():

@@ -1,0 +1,47 @@
+"""Our environments: an id, and where its pure functions, baselines, card and training view are. Loaded when they are asked for.
+
+Read by registry.py and scoring.py. To add one, add an Entry here and its baselines as entry point `rlaas.baselines`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlaas_ray.envs import vector
+
+RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """`domain` and `view` as module:attribute; `card` is a file beside the baselines' module; `block` envs fit the cache."""
+
+    domain: str  # keyword arguments -> vector.Domain
+    baselines: str  # a module with POLICIES, REFERENCES, REFERENCE, card
+    card: str | None = "REFERENCE.json"
+    view: str | None = None
+    block: int = vector.BLOCK
+
+
+ENTRIES: Mapping[str, Entry] = {
+    RAN: Entry(
+        domain="rlaas_ray.envs.ran.env:domain",
+        baselines="rlaas_ray.envs.ran.baselines",
+        view="rlaas_ray.envs.ran.training:RanView",
+    ),
+    RAN_TINY: Entry(
+        domain="rlaas_ray.envs.ran.tiny:Tiny",
+        baselines="rlaas_ray.envs.ran.baselines_tiny",
+        card="REFERENCE-tiny.json",
+        block=4096,
+    ),
+}
+
+
+def load(name: str) -> Any:
+    """What `module:attribute` names; of our own code, so that a missing one is our fault."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
