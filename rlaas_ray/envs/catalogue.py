@@ -13,6 +13,7 @@ from typing import Any
 from rlaas_ray.envs import vector
 
 RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
+SLATES, SLATES_TINY = "rlaas/SlateRecommendation-v1", "rlaas/SlateRecommendation-tiny-v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,17 @@ ENTRIES: Mapping[str, Entry] = {
     RAN_TINY: Entry(
         domain="rlaas_ray.envs.ran.tiny:Tiny",
         baselines="rlaas_ray.envs.ran.baselines_tiny",
+        card="REFERENCE-tiny.json",
+        block=4096,
+    ),
+    SLATES: Entry(
+        domain="rlaas_ray.envs.recommendation.env:domain",
+        baselines="rlaas_ray.envs.recommendation.baselines",
+        block=1024,
+    ),
+    SLATES_TINY: Entry(
+        domain="rlaas_ray.envs.recommendation.tiny:Tiny",
+        baselines="rlaas_ray.envs.recommendation.baselines_tiny",
         card="REFERENCE-tiny.json",
         block=4096,
     ),

@@ -156,7 +156,7 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
                 self._states[number], actions, streams=streams
             )
             return seen, reward, ended, cut, info
-        fresh, seen, info = self.domain.reset(streams)
+        fresh, seen, info = self.domain.reset(streams.take(restart))
         count = len(restart)
         reward, ended, cut = np.zeros(count), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         if not restart.all():
@@ -165,8 +165,8 @@ class DomainVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             stepped, seen_on, reward[on], _, ended[on], cut[on], info_on = self.domain.step(
                 part, actions[on], streams=streams.take(on)
             )
-            fresh, seen = _merge(fresh, stepped, on=on), _put_seen(seen, seen_on, on=on)
-            info = _merge({name: info[name] for name in self.domain.reported}, info_on, on=on)
+            fresh, seen = _woven(fresh, stepped, on=on), _woven_seen(seen, seen_on, on=on)
+            info = _woven({name: info[name] for name in self.domain.reported}, info_on, on=on)
         self._states[number] = fresh
         return seen, reward, ended, cut, info
 
@@ -244,6 +244,21 @@ class DomainEnv(gymnasium.Env[Any, Any]):
 
 def _merge(into: State, part: State, *, on: Bool | I64) -> State:
     return {name: _put(value, part[name], on=on) for name, value in into.items()}
+
+
+def _woven(off: State, part: State, *, on: Bool) -> State:
+    """Both parts in their rows: `part` where `on`, `off` elsewhere."""
+    return {name: _weave(value, part[name], on=on) for name, value in off.items()}
+
+
+def _woven_seen(off: Seen, part: Seen, *, on: Bool) -> Seen:
+    return _woven(off, part, on=on) if isinstance(off, dict) else _weave(off, part, on=on)
+
+
+def _weave(off: Array, part: Array, *, on: Bool) -> Array:
+    made = np.empty((len(on), *off.shape[1:]), dtype=off.dtype)
+    made[on], made[~on] = part, off
+    return made
 
 
 def _joined(parts: Sequence[Seen]) -> Seen:

@@ -1,0 +1,88 @@
+"""A session as a picture: what the user likes, what could be shown, how much time is left; and the other dynamics.
+
+Called by `render()`. Shows the first user of a batch; changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rlaas_ray.envs import picture
+from rlaas_ray.envs.recommendation import choice, dynamics, tiny
+from rlaas_ray.specs.arrays import F64, Array
+
+
+def draw(state: Mapping[str, Any], *, rule: str) -> Array:
+    """Bars: interest in each topic by its mean quality. Dots: the ten candidates by click mass and quality."""
+    interests, budget = state["interests"][0], float(state["budget"][0])
+    topic, quality = state["topic"][0], state["quality"][0]
+    clicked = int(state["response"][0])
+    made, (left, right) = picture.figure(columns=2, width_ratios=(1.2, 1.0))
+    left.bar(np.arange(dynamics.TOPICS), interests, color=[_colour(mean) for mean in dynamics.MEANS])
+    left.axhline(0.0, color=picture.INK, linewidth=0.8)
+    if clicked >= 0:
+        left.plot([clicked], [1.08], "v", color=picture.INK, markersize=8)
+    left.set(
+        xlabel="topic, worst quality to best (black mark: last click)",
+        ylabel="interest",
+        ylim=(-1.15, 1.15),
+        xticks=range(0, 20, 2),
+    )
+    left.set_title("red: wastes time, amber: worse than average, green: uses little", fontsize=9)
+    share = max(budget, 0.0) / dynamics.BUDGET_MIN
+    right.scatter(
+        choice.mass(interests[topic], rule=rule), quality, c=[_colour(dynamics.MEANS[one]) for one in topic], s=150
+    )
+    for one, where in enumerate(topic):
+        at = (float(choice.mass(interests[where], rule=rule)), float(quality[one]))
+        right.annotate(str(one), at, ha="center", va="center", color="white", fontsize=8)
+    right.set(
+        xlabel="click mass of the candidate",
+        ylabel="quality",
+        xlim=(0.0, 1.05 * float(choice.mass(np.ones(1), rule=rule)[0])),
+        ylim=(-3.6, 3.6),
+    )
+    right.set_title(
+        f"step {int(state['t'][0])}: {max(budget, 0.0):.0f} of 200 minutes left ({share:.0%}); show 3 of these 10",
+        fontsize=9,
+    )
+    return picture.pixels(made)
+
+
+def draw_satisfaction(state: Mapping[str, Any], *, content: F64) -> Array:
+    """Bars: clickbait of the ten candidates. Title: time, last engagement and the satisfaction that no policy sees."""
+    score = state["clickbait"][0]
+    made, axes = picture.figure(width_px=640, height_px=360)
+    axes.bar(np.arange(len(score)), score, color=[picture.RED if one > 0.5 else picture.GREEN for one in score])
+    axes.axhline(float(content[0]), color=picture.BLUE, linestyle="--", label="satisfaction (hidden)")
+    axes.set(xlabel="candidate", ylabel="clickbait score", ylim=(0.0, 1.05), xticks=range(len(score)))
+    axes.legend(loc="upper right", fontsize=8)
+    axes.set_title(f"step {int(state['t'][0])}: last engagement {float(state['last'][0]):.1f}", fontsize=9)
+    return picture.pixels(made)
+
+
+def draw_tiny(state: Mapping[str, Any], *, worth: F64) -> Array:
+    """Left: interest in the four topics. Right: what each of the six slates is worth from here, exactly. worth (6,)."""
+    level, budget = state["level"][0], int(state["budget"][0])
+    made, (left, right) = picture.figure(columns=2)
+    left.bar(np.arange(tiny.TOPICS), tiny.GRID[level], color=[picture.RED, picture.AMBER, picture.BLUE, picture.GREEN])
+    left.axhline(0.0, color=picture.INK, linewidth=0.8)
+    left.set(xlabel="topic (a click costs 5, 4, 3, 2)", ylabel="interest", ylim=(-1.1, 1.1), xticks=range(tiny.TOPICS))
+    left.set_title(f"{budget} of {tiny.BUDGET} units left", fontsize=9)
+    best = int(np.argmax(worth))
+    names = [f"{first}, {second}" for first, second in tiny.SLATES]
+    right.bar(names, worth, color=[picture.GREEN if one == best else picture.GREY for one in range(len(worth))])
+    low, high = float(worth.min()), float(worth.max())
+    margin = max(high - low, 0.1)
+    right.set(xlabel="slate", ylabel="minutes to come", ylim=(low - margin, high + 0.3 * margin))
+    right.set_title("green: the best slate, by dynamic programming", fontsize=9)
+    return picture.pixels(made)
+
+
+def _colour(mean: float) -> str:
+    if mean < dynamics.TRASHY_BELOW:
+        return picture.RED
+    return picture.AMBER if mean < 0.0 else picture.GREEN
