@@ -81,7 +81,7 @@ def test_gymnasium_can_be_told_the_module_in_the_id():
 
 
 def test_known_names_ours_first_and_gymnasiums_too():
-    assert registry.known()[:2] == registry.ours()
+    assert registry.known()[: len(registry.ours())] == registry.ours()
     assert "CartPole-v1" in registry.known()
 
 
