@@ -12,7 +12,9 @@ from typing import Any
 
 from rlaas_ray.envs import vector
 
+EDGE, EDGE_TINY = "rlaas/EdgePlacement-v1", "rlaas/EdgePlacement-tiny-v1"
 RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
+DRONES, DRONES_TINY = "rlaas/DroneDelivery-v1", "rlaas/DroneDelivery-tiny-v1"
 SLATES, SLATES_TINY = "rlaas/SlateRecommendation-v1", "rlaas/SlateRecommendation-tiny-v1"
 
 
@@ -39,6 +41,17 @@ ENTRIES: Mapping[str, Entry] = {
         card="REFERENCE-tiny.json",
         block=4096,
     ),
+    DRONES: Entry(
+        domain="rlaas_ray.envs.drones.env:domain",
+        baselines="rlaas_ray.envs.drones.baselines",
+        block=1024,
+    ),
+    DRONES_TINY: Entry(
+        domain="rlaas_ray.envs.drones.tiny:Tiny",
+        baselines="rlaas_ray.envs.drones.baselines_tiny",
+        card="REFERENCE-tiny.json",
+        block=4096,
+    ),
     SLATES: Entry(
         domain="rlaas_ray.envs.recommendation.env:domain",
         baselines="rlaas_ray.envs.recommendation.baselines",
@@ -49,6 +62,17 @@ ENTRIES: Mapping[str, Entry] = {
         baselines="rlaas_ray.envs.recommendation.baselines_tiny",
         card="REFERENCE-tiny.json",
         block=4096,
+    ),
+    EDGE: Entry(
+        domain="rlaas_ray.envs.edge.env:domain",
+        baselines="rlaas_ray.envs.edge.baselines",
+        block=128,
+    ),
+    EDGE_TINY: Entry(
+        domain="rlaas_ray.envs.edge.env:tiny_domain",
+        baselines="rlaas_ray.envs.edge.baselines_tiny",
+        card="REFERENCE-tiny.json",
+        block=512,
     ),
 }
 

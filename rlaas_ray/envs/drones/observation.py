@@ -1,0 +1,114 @@
+"""The 32 numbers that a drone sees, each in [-1, 1], float32; the layout is frozen for v1 and held by a golden file.
+
+Called by env.py and fleet.py with rows of drones. Pure arithmetic; the baselines read the layout by the names here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlaas_ray.envs.drones import params as p
+from rlaas_ray.envs.drones import world
+from rlaas_ray.envs.drones.params import DroneParams
+from rlaas_ray.specs.arrays import F32, F64, I64, Bool
+
+SIZE = 32
+VELOCITY, GOAL, DISTANCE, POSITION, CHARGE, PAYLOAD, PHASE, DEADLINE = 0, 3, 6, 7, 10, 11, 12, 15
+WIND, SURPLUS, ZONE, ZONE_DISTANCE, NEIGHBOUR, NEIGHBOUR_SIZE = 16, 18, 19, 21, 22, 5
+GOAL_M = (100.0, 100.0, 30.0)
+DISTANCE_M, ZONE_M, NEIGHBOUR_M, CLOSING_MPS, WIND_MPS, DEADLINE_S, PAYLOAD_KG = (
+    850.0,
+    100.0,
+    100.0,
+    30.0,
+    10.0,
+    300.0,
+    2.0,
+)
+_SCALED_ALTITUDE_M = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """Rows of drones (n,): what they are and what is around them. wind: mean and gust, x and y (n, 2)."""
+
+    position: F64
+    velocity: F64
+    goal: F64
+    energy: F64
+    payload: F64
+    phase: I64
+    left_s: F64  # to the deadline; 0 where there is none
+    wind: F64
+    pad_m: F64  # distance to the nearest pad
+    zone: tuple[F64, F64, F64]  # of world.nearest_zone
+
+
+def observe(params: DroneParams, look: Look, *, neighbours: Sequence[tuple[F64, ...]]) -> F32:
+    """(n, 32). neighbours: the two nearest, each x, y, z relative, closing speed, distance (n,); see `nearest_two`."""
+    seen = np.empty((len(look.position), SIZE), np.float32)
+    way = look.goal - look.position
+    for k in range(3):
+        seen[:, VELOCITY + k] = look.velocity[:, k] * (1.0 / params.speed_mps[k])
+        seen[:, GOAL + k] = way[:, k] * (1.0 / GOAL_M[k])
+    seen[:, DISTANCE] = p.length(way) * (1.0 / DISTANCE_M)
+    spans = (*params.area_m, _SCALED_ALTITUDE_M)
+    for k in range(3):
+        seen[:, POSITION + k] = look.position[:, k] * (2.0 / spans[k]) - 1.0
+    seen[:, CHARGE] = look.energy * (1.0 / params.energy_j)
+    seen[:, PAYLOAD] = look.payload * (1.0 / PAYLOAD_KG)
+    for k in range(3):
+        seen[:, PHASE + k] = look.phase == k
+    seen[:, DEADLINE] = look.left_s * (1.0 / DEADLINE_S)
+    seen[:, WIND : WIND + 2] = look.wind * (1.0 / WIND_MPS)
+    seen[:, SURPLUS] = (look.energy - p.CRUISE_J_PER_M * look.pad_m - p.RESERVE_J) * (1.0 / params.energy_j)
+    for k in range(3):
+        seen[:, ZONE + k] = look.zone[k] * (1.0 / ZONE_M)
+    scale = (*GOAL_M, CLOSING_MPS, NEIGHBOUR_M)
+    for j, near in enumerate(neighbours):
+        for k in range(NEIGHBOUR_SIZE):
+            seen[:, NEIGHBOUR + NEIGHBOUR_SIZE * j + k] = near[k] * (1.0 / scale[k])
+    return np.minimum(np.maximum(seen, np.float32(-1.0)), np.float32(1.0))
+
+
+def nearest_two(relative: F64, *, drift: F64, there: Bool | None = None) -> tuple[list[tuple[F64, ...]], F64]:
+    """The two nearest of J others, ties by index, and the distance to the nearest (n,), infinite where there is none.
+
+    relative, drift (n, J, 3): the others' position and velocity less one's own; there (n, J). An absent one is at vector 1,
+    closing 0, distance 1 once scaled.
+    """
+    rows, count = len(relative), relative.shape[1]
+    if not count:
+        return [_nobody(rows), _nobody(rows)], np.full(rows, np.inf)
+    far = p.length(relative)
+    if there is not None:
+        far = np.where(there, far, np.inf)
+    flat, drifts, base = relative.reshape(-1, 3), drift.reshape(-1, 3), np.arange(rows) * count
+    found: list[tuple[F64, ...]] = []
+    least = np.full(rows, np.inf)
+    for turn in range(2):
+        which = base + far.argmin(axis=1)
+        distance = far.ravel()[which]
+        if turn == 0:
+            least = distance
+            far = far.copy()
+            far.ravel()[which] = np.inf
+        found.append(_seen(flat[which], drift=drifts[which], distance=distance))
+    return found, least
+
+
+def _seen(relative: F64, *, drift: F64, distance: F64) -> tuple[F64, ...]:
+    absent = np.isinf(distance)
+    along = relative[:, 0] * drift[:, 0] + relative[:, 1] * drift[:, 1] + relative[:, 2] * drift[:, 2]
+    closing = np.where(absent, 0.0, -along / np.maximum(distance, 1e-9))
+    far = world.ABSENT_M
+    x, y, z = (np.where(absent, far, relative[:, k]) for k in range(3))
+    return x, y, z, closing, np.where(absent, far, distance)
+
+
+def _nobody(rows: int) -> tuple[F64, ...]:
+    far = np.full(rows, world.ABSENT_M)
+    return far, far, far, np.zeros(rows), far
