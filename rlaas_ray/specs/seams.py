@@ -135,3 +135,16 @@ class Mirror(Protocol):
     def version(self, document: Mapping[str, Any]) -> None:
         """Mirror a registered version and its aliases."""
         ...
+
+
+class ChatModel(Protocol):
+    """A language model that answers in text. Knows its endpoint, its key and its time-outs itself."""
+
+    def complete(
+        self, messages: Sequence[Mapping[str, str]], *, temperature: float, max_tokens: int, deadline_s: float
+    ) -> str:
+        """The answer to messages of `role` and `content`, within `deadline_s` altogether.
+
+        Raises Unavailable, its `given` the reason in a word: timeout, connection, unauthorized, rate_limited, server_error, ...
+        """
+        ...
