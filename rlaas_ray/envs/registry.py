@@ -199,7 +199,8 @@ def _construct(env: str, *, arguments: dict[str, Any]) -> Env:
             cure=_cure_of(name, loaded=loaded, found=found),
         )
     made: Env = _built(env, lambda: found(**arguments))  # type: ignore[assignment]
-    _probe(env, made)
+    if not made.metadata.get("live"):  # what moves something real is stepped by its user alone
+        _probe(env, made)
     return made
 
 
