@@ -1,0 +1,40 @@
+"""M/M/c queues (Erlang 1917): waiting probability, mean sojourn, and its exact tail, elementwise over arrays.
+
+Called by model.py and by tests. `servers` c are whole numbers as float64, `offered` a = lambda/mu < c; no pods: all nought.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlaas_ray.specs.arrays import F64
+
+_NEAR = 1e-6  # |c - 1 - a| below it: the limit of the tail's fraction
+
+
+def erlang_c(servers: F64, offered: F64) -> F64:
+    """The probability that a request waits: B_0 = 1, B_k = a B/(k + a B), C = c B/(c - a (1 - B))."""
+    blocked = np.ones_like(offered)
+    kept = np.ones_like(offered)
+    for k in range(1, int(servers.max(initial=0.0)) + 1):
+        carried = offered * blocked
+        blocked = carried / (carried + float(k))
+        np.copyto(kept, blocked, where=servers == k)
+    free = servers - offered * (1.0 - kept)
+    # c = 0 gives 0/0; such a pod serves nothing
+    return np.asarray(servers * kept / np.where(free > 0.0, free, 1.0))
+
+
+def sojourn_s(servers: F64, offered: F64, *, waits: F64, rate: F64) -> F64:
+    """Mean seconds in the queue and in service, W = C/(c mu - lambda) + 1/mu; `rate` mu in 1/s."""
+    room = servers - offered
+    return np.asarray((waits / np.where(room > 0.0, room, 1.0) + 1.0) / rate)
+
+
+def tail(servers: F64, offered: F64, *, waits: F64, scaled: F64, decay: F64) -> F64:
+    """P(T > x): e^{-mu x} (1 + C (1 - e^{-mu x k})/k), k = c - 1 - a. `scaled` is mu x >= 0, `decay` e^{-mu x}."""
+    gap = servers - 1.0 - offered
+    limit = np.abs(gap) < _NEAR
+    grown = 1.0 - np.exp(-scaled * gap)
+    grown = np.where(limit, scaled, grown / np.where(limit, 1.0, gap))
+    return np.asarray(decay * (1.0 + waits * grown))
