@@ -97,16 +97,13 @@ def card(mode: str) -> Mapping[str, builtin.Builtin]:
 def _index(observations: F32, *, leaving: F32) -> I64:
     seen = observation.read(observations, instance=_TINY)
     total = seen.rate.sum(axis=(1, 2))
-    count = len(total)
-    pend, leave = np.zeros((count, 2, 1, 2)), np.zeros((count, 2, 1, 2))
-    pend[:, 0] = seen.starting
     # A move that was wished but not allowed has started nothing.
-    leave[:, 0, 0] = leaving * (seen.starting.sum(axis=(1, 2)) > 0.0)[:, None]
+    left = leaving * (seen.starting.sum(axis=(1, 2)) > 0.0)[:, None]
     level = np.abs(total[:, None] - np.asarray(demand.LEVELS)).argmin(axis=1)
     state = {
         "run": seen.run,
-        "pend": pend,
-        "leave": leave,
+        "starting": seen.starting,
+        "leaving": left[:, None],
         "level": level,
         "crowd": seen.rate[:, 0].argmax(axis=1),
     }

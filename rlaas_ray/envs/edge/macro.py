@@ -74,7 +74,7 @@ def _scaled(p: Known, state: State, *, wanted: I64, service: int) -> tuple[F64, 
     """Pods one by one until as many are ready or starting as wanted: placed by the scheduler, taken where most are ready."""
     place, remove, _ = numbers(p.instance, service)
     total = moves.pods(state)[:, service].sum(axis=1).astype(np.int64)
-    total -= state["leave"][:, :, service].sum(axis=(1, 2)).astype(np.int64)
+    total -= state["leaving"][:, service].sum(axis=1).astype(np.int64)
     short = np.maximum(wanted, p.instance.keep) - total
     migration = np.zeros(len(wanted))
     for _ in range(int(np.abs(short).max(initial=0))):

@@ -96,8 +96,10 @@ def reset_batch(p: Params, streams: philox.Streams) -> tuple[State, Array, dict[
     state: State = {
         "t": np.zeros(count, np.int64),
         "run": run,
-        "pend": np.zeros(waiting),
-        "leave": np.zeros(waiting),
+        "starting": np.zeros(run.shape),
+        "leaving": np.zeros(run.shape),
+        "pend": np.zeros(waiting, np.int8),
+        "leave": np.zeros(waiting, np.int8),
         "cache": np.full(run.shape, fill_value=True) if p.instance.images_everywhere else run > 0,
         "utilisation": np.zeros(run.shape),
         **p.demand.start(streams),
@@ -132,7 +134,7 @@ def step_batch(p: Params, state: State, *, action: Array, streams: philox.Stream
 def work(p: Params, state: State, *, action: Array) -> tuple[State, F64, dict[str, Any]]:
     """A step without its demand: the action, the requests of this step, what lands. State, reward (B,), info."""
     after = dict(state)
-    for name in ("run", "pend", "leave", "cache"):
+    for name in moves.CHANGED:
         after[name] = state[name].copy()
     migration, invalid = macro.act(p, after, action=action)
     reward, info = _outcome(p, after, migration=migration)

@@ -15,6 +15,7 @@ from rlaas_ray.envs.edge import config
 from rlaas_ray.specs.arrays import F64, I64, Bool
 
 State = dict[str, Any]
+CHANGED = ("run", "starting", "leaving", "pend", "leave", "cache")  # what an action and a tick touch
 I8 = npt.NDArray[np.int8]
 _SLACK = 1e-9  # sums of requests are not exact in every unit
 _PLACE_COST, _MOVE_COST = 0.25, 1.0
@@ -74,9 +75,7 @@ def tables(instance: config.Instance) -> Tables:
 
 def pods(state: State) -> F64:
     """Ready and starting pods (B, S, N): what holds a request on a node."""
-    held: F64 = state["run"].copy()
-    for slot in range(state["pend"].shape[1]):
-        held += state["pend"][:, slot]
+    held: F64 = state["run"] + state["starting"]
     return held
 
 
@@ -102,10 +101,7 @@ def mask(known: Tables, state: State) -> I8:
     fits = cpu >= known.cpu[:, None, None] - _SLACK
     fits &= memory >= known.memory[:, None, None] - _SLACK
     fits &= held < known.pod_limit
-    leaving = state["leave"][:, 0].copy()
-    for slot in range(1, state["leave"].shape[1]):
-        leaving += state["leave"][:, slot]
-    staying = run - last(leaving)
+    staying = run - last(state["leaving"])
     free = staying > 0.0
     stays = staying[:, 0].copy()
     for node in range(1, nodes):
@@ -137,10 +133,14 @@ def apply(known: Tables, state: State, *, number: I64, allowed: Bool) -> F64:
         chosen = number[starts]
         service, target = known.service[chosen], known.target[chosen]
         slot = np.where(cache[starts, service, target], known.start_steps, known.pull_steps[service, target]) - 1
-        pend[starts, slot, service, target] += 1.0
+        pend[starts, slot, service, target] += 1
+        state["starting"][starts, service, target] += 1.0
         cache[starts, service, target] = True
         moving = kind[starts] == 3
-        leave[starts[moving], slot[moving], service[moving], known.source[chosen[moving]]] += 1.0
+        if moving.any():
+            who, source = starts[moving], known.source[chosen[moving]]
+            leave[who, slot[moving], service[moving], source] += 1
+            state["leaving"][who, service[moving], source] += 1.0
     removed = np.flatnonzero(kind == 2)
     if len(removed):
         chosen = number[removed]
@@ -150,9 +150,11 @@ def apply(known: Tables, state: State, *, number: I64, allowed: Bool) -> F64:
 
 def tick(state: State) -> None:
     """Starts and paired removals of the first slot land; the others come one step nearer. In place."""
-    pend, leave = state["pend"], state["leave"]
-    state["run"] += pend[:, 0]
-    state["run"] -= leave[:, 0]
-    for waiting in (pend, leave):
-        waiting[:, :-1] = waiting[:, 1:].copy()
-        waiting[:, -1] = 0.0
+    for waiting, counted, sign in (("pend", "starting", 1.0), ("leave", "leaving", -1.0)):
+        slots = state[waiting]
+        if slots.any():
+            landed = slots[:, 0].astype(np.float64)
+            state[counted] -= landed
+            state["run"] += sign * landed
+            slots[:, :-1] = slots[:, 1:].copy()
+            slots[:, -1] = 0

@@ -58,7 +58,7 @@ def observe(p: Known, state: dict[str, Any]) -> F32:
     angle = state["t"] * (2.0 * np.pi * p.instance.dt_s / demand.PERIOD_S)
     parts = (
         state["run"] / PODS,
-        (held - state["run"]) / PODS,
+        state["starting"] / PODS,
         state["rate"] * scale,
         (state["rate"] - state["before"]) * scale,
         cpu.T,

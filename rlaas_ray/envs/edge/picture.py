@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rlaas_ray.envs import picture
-from rlaas_ray.envs.edge import model, moves
+from rlaas_ray.envs.edge import model
 from rlaas_ray.specs.arrays import Array
 
 COLOURS = (picture.BLUE, picture.GREEN, picture.AMBER)
@@ -22,7 +22,7 @@ def draw(params: model.Params, state: Mapping[str, Any]) -> Array:
     instance = params.instance
     services, nodes, zones = instance.shape
     run = state["run"][0]
-    starting = moves.pods(dict(state))[0] - run
+    starting = state["starting"][0]
     made, (left, right) = picture.figure(columns=2, width_ratios=(1.6, 1.0))
     height, at = np.zeros(nodes), np.arange(nodes)
     capacity = params.known.cpu_capacity

@@ -9,17 +9,23 @@ import numpy as np
 
 from rlaas_ray.specs.arrays import F64
 
+_NOUGHT = 1e-12  # erlangs: 1/B stays finite
 _NEAR = 1e-6  # |c - 1 - a| below it: the limit of the tail's fraction
 
 
 def erlang_c(servers: F64, offered: F64) -> F64:
-    """The probability that a request waits: B_0 = 1, B_k = a B/(k + a B), C = c B/(c - a (1 - B))."""
-    blocked = np.ones_like(offered)
-    kept = np.ones_like(offered)
+    """The probability that a request waits: B_0 = 1, B_k = a B/(k + a B), C = c B/(c - a (1 - B)).
+
+    Computed as 1/B_k = 1 + (k/a)/B_{k-1}, which needs no division.
+    """
+    share = 1.0 / np.maximum(offered, _NOUGHT)
+    inverse, kept = np.ones_like(offered), np.ones_like(offered)
     for k in range(1, int(servers.max(initial=0.0)) + 1):
-        carried = offered * blocked
-        blocked = carried / (carried + float(k))
-        np.copyto(kept, blocked, where=servers == k)
+        inverse *= share
+        inverse *= float(k)
+        inverse += 1.0
+        np.copyto(kept, inverse, where=servers == k)
+    kept = 1.0 / kept
     free = servers - offered * (1.0 - kept)
     # c = 0 gives 0/0; such a pod serves nothing
     return np.asarray(servers * kept / np.where(free > 0.0, free, 1.0))

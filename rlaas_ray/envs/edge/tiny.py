@@ -56,11 +56,11 @@ def configurations() -> list[tuple[int, int, int]]:
 
 def index(state: State) -> I64:
     """The state's number (B,): (level, crowd) major, configuration minor."""
-    run, pend, leave = state["run"], state["pend"], state["leave"]
+    run, starting = state["run"], state["starting"][:, 0]
     zero, one = run[:, 0, 0].astype(np.int64), run[:, 0, 1].astype(np.int64)
-    to_one = pend[:, 0, 0, 1] > 0
-    moved = leave[:, 0, 0].sum(axis=1) > 0
-    landing = np.where(pend[:, 0, 0].sum(axis=1) > 0, np.where(moved, 3 + ~to_one, 1 + to_one), 0)
+    to_one = starting[:, 1] > 0.0
+    moved = state["leaving"][:, 0].max(axis=1) > 0.0
+    landing = np.where(starting.max(axis=1) > 0.0, np.where(moved, 3 + ~to_one, 1 + to_one), 0)
     return np.asarray(
         (state["level"] * 2 + state["crowd"]) * CONFIGURATIONS + _numbers()[zero, one, landing], dtype=np.int64
     )
@@ -72,18 +72,20 @@ def states(params: model.Params) -> State:
     pairs = list(itertools.product(range(3), range(2)))
     count = len(pairs) * len(known)
     run = np.zeros((count, 1, 2))
-    pend, leave = np.zeros((count, 2, 1, 2)), np.zeros((count, 2, 1, 2))
+    pend, leave = np.zeros((count, 2, 1, 2), np.int8), np.zeros((count, 2, 1, 2), np.int8)
     demands = np.repeat(np.asarray(pairs, np.int64), len(known), axis=0)
     for row in range(count):
         zero, one, landing = known[row % len(known)]
         run[row, 0] = zero, one
         if landing:
-            pend[row, 0, 0, int(landing in {2, 3})] = 1.0
+            pend[row, 0, 0, int(landing in {2, 3})] = 1
         if landing >= 3:
-            leave[row, 0, 0, landing - 3] = 1.0
+            leave[row, 0, 0, landing - 3] = 1
     state: State = {
         "t": np.zeros(count, np.int64),
         "run": run,
+        "starting": pend[:, 0].astype(np.float64),
+        "leaving": leave[:, 0].astype(np.float64),
         "pend": pend,
         "leave": leave,
         "cache": np.full(run.shape, fill_value=True),
