@@ -76,6 +76,14 @@ class Patch:
     dry_run: bool
 
 
+class _Stale(Exception):
+    """409: not the stored resourceVersion. `retried`: an earlier try of the same call may have been carried out."""
+
+    def __init__(self, what: str, *, retried: bool) -> None:
+        super().__init__(what)
+        self.retried = retried
+
+
 def connect(*, context: str | None = None, kubeconfig: str | None = None) -> Any:
     """An ApiClient of the context that is named, else of the cluster that this process runs in; never a guessed context."""
     configuration = client.Configuration()
@@ -164,42 +172,42 @@ class Cluster:
         patch = Patch(seen.name, before=seen.replicas, after=replicas, dry_run=not self.apply)
         diff = f"deployment {self.namespace}/{seen.name} replicas {seen.replicas} -> {replicas}"
         _LOG.info("%s: %s", "apply" if self.apply else "dry run", diff)
-        version, tries = seen.version, 2
-        while not self._patched(seen.name, replicas=replicas, version=version):
-            tries -= 1
+        version, again = seen.version, True
+        while True:
+            stale = self._patched(seen.name, replicas=replicas, version=version)
+            if stale is None:
+                return patch
             now = self._call(f"get {diff}", self._apps.read_namespaced_deployment_scale, seen.name, self.namespace)
             there = now.spec.replicas or 0  # a scale of 0 leaves the field out
-            if there == replicas and self.apply:
-                break  # an earlier try was carried out and its answer was lost
-            if there != seen.replicas or not tries:
+            if there == replicas and stale.retried and self.apply:
+                return patch  # the first try was carried out and its answer was lost
+            if there != seen.replicas or not again:
                 raise errors.Conflict(
                     f"somebody else changes {seen.name}",
                     given=f"{there} replicas now",
                     expected=f"{seen.replicas} as seen before",
                     cure="Let one thing scale it: take the HorizontalPodAutoscaler or the other agent away.",
                 )
-            version = now.metadata.resource_version
-        return patch
+            version, again = now.metadata.resource_version, False
 
-    def _patched(self, name: str, *, replicas: int, version: str) -> bool:
-        """False on 409."""
+    def _patched(self, name: str, *, replicas: int, version: str) -> _Stale | None:
         body = {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}
         dry = {} if self.apply else {"dry_run": "All"}
         try:
             self._call(f"patch {name}", self._apps.patch_namespaced_deployment_scale, name, self.namespace, body, **dry)
-        except errors.Conflict:
-            return False
-        return True
+        except _Stale as stale:
+            return stale
+        return None
 
     def _call(self, what: str, method: Callable[..., Any], *args: Any, **named: Any) -> Any:
-        """One call with its retries. 409 raises Conflict and is no failure; every other error that stays is one."""
+        """One call with its retries. 409 raises _Stale and is no failure; every other error that stays is one."""
         attempt = 0
         while True:
             try:
                 return method(*args, _request_timeout=self._limits.timeout_s, **named)
             except ApiException as error:
                 if error.status == 409:
-                    raise errors.Conflict(what, given=_told(error)) from error
+                    raise _Stale(what, retried=attempt > 0) from error
                 failed: Exception = error
                 status, after = error.status, (error.headers or {}).get("Retry-After")
             except urllib3.exceptions.HTTPError as error:
