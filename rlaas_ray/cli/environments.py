@@ -212,7 +212,7 @@ def _play(env_id: str, *, policy: str, mode: str | None, config: Mapping[str, An
     name = policy.removeprefix(f"baseline:{env_id}/")
     observation_space, action_space = registry.spaces(env_id, config=config)
     module = registry.baselines_of(env_id)
-    own = module.card(mode) if module is not None and mode is not None else {}
+    own = scoring.carded(module, mode=mode, config=config) if module is not None and mode is not None else {}
     if name in own:
         return scoring.act_of(own[name], env=env_id, config=config)
     if name in builtin.known(env_id):

@@ -14,6 +14,8 @@ from rlaas_ray.envs import vector
 
 EDGE, EDGE_TINY = "rlaas/EdgePlacement-v1", "rlaas/EdgePlacement-tiny-v1"
 RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
+STREAMS, STREAMS_TINY = "rlaas/StreamParallelism-v1", "rlaas/StreamParallelism-tiny-v1"
+STREAMS_WORDCOUNT = "rlaas/StreamParallelism-wordcount-v1"
 DRONES, DRONES_TINY = "rlaas/DroneDelivery-v1", "rlaas/DroneDelivery-tiny-v1"
 SLATES, SLATES_TINY = "rlaas/SlateRecommendation-v1", "rlaas/SlateRecommendation-tiny-v1"
 
@@ -38,6 +40,23 @@ ENTRIES: Mapping[str, Entry] = {
     RAN_TINY: Entry(
         domain="rlaas_ray.envs.ran.tiny:Tiny",
         baselines="rlaas_ray.envs.ran.baselines_tiny",
+        card="REFERENCE-tiny.json",
+        block=4096,
+    ),
+    STREAMS: Entry(
+        domain="rlaas_ray.envs.stream.env:domain",
+        baselines="rlaas_ray.envs.stream.baselines",
+        block=1024,
+    ),
+    STREAMS_WORDCOUNT: Entry(
+        domain="rlaas_ray.envs.stream.env:wordcount",
+        baselines="rlaas_ray.envs.stream.baselines_wordcount",
+        card="REFERENCE-wordcount.json",
+        block=1024,
+    ),
+    STREAMS_TINY: Entry(
+        domain="rlaas_ray.envs.stream.tiny:Tiny",
+        baselines="rlaas_ray.envs.stream.baselines_tiny",
         card="REFERENCE-tiny.json",
         block=4096,
     ),

@@ -6,10 +6,12 @@ same day for every policy. Never writes a file and reads no clock; revision and 
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -199,7 +201,7 @@ def measure_reference(
     module, (mode, config) = registry.baselines_of(env), settings(env)[setting]
     assert module is not None
     policies: dict[str, Any] = {}
-    for name, policy in module.card(mode).items():
+    for name, policy in carded(module, mode=mode, config=config).items():
         returns, costs = episode_returns(
             env, act_of(policy, env=env, config=config), mode=mode, seeds=seeds, episodes=episodes, config=config
         )
@@ -220,6 +222,13 @@ def measure_reference(
         "reference_episodes": min(slow.get(module.REFERENCE, episodes), episodes),
         "policies": policies,
     }
+
+
+def carded(module: ModuleType, *, mode: str, config: Mapping[str, Any]) -> Mapping[str, builtin.Builtin]:
+    """The policies of a setting: what `card` of a baselines' module gives for a mode, and for a configuration if it asks."""
+    asks = "config" in inspect.signature(module.card).parameters
+    found: Mapping[str, builtin.Builtin] = module.card(mode, config=config) if asks else module.card(mode)
+    return found
 
 
 def document(env: str, modes: Mapping[str, Any], *, revision: str, date: str) -> dict[str, Any]:
