@@ -17,6 +17,7 @@ RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
 STREAMS, STREAMS_TINY = "rlaas/StreamParallelism-v1", "rlaas/StreamParallelism-tiny-v1"
 STREAMS_WORDCOUNT = "rlaas/StreamParallelism-wordcount-v1"
 DRONES, DRONES_TINY = "rlaas/DroneDelivery-v1", "rlaas/DroneDelivery-tiny-v1"
+FLEET, FLEET_TINY = "rlaas/DroneFleet-v1", "rlaas/DroneFleet-tiny-v1"
 SLATES, SLATES_TINY = "rlaas/SlateRecommendation-v1", "rlaas/SlateRecommendation-tiny-v1"
 
 
@@ -63,6 +64,7 @@ ENTRIES: Mapping[str, Entry] = {
     DRONES: Entry(
         domain="rlaas_ray.envs.drones.env:domain",
         baselines="rlaas_ray.envs.drones.baselines",
+        view="rlaas_ray.envs.drones.training:DroneView",
         block=1024,
     ),
     DRONES_TINY: Entry(
@@ -70,6 +72,19 @@ ENTRIES: Mapping[str, Entry] = {
         baselines="rlaas_ray.envs.drones.baselines_tiny",
         card="REFERENCE-tiny.json",
         block=4096,
+    ),
+    FLEET: Entry(
+        domain="rlaas_ray.envs.drones.fleet:domain",
+        baselines="rlaas_ray.envs.drones.fleet_baselines",
+        card="REFERENCE-fleet.json",
+        view="rlaas_ray.envs.drones.training:FleetView",
+        block=128,
+    ),
+    FLEET_TINY: Entry(
+        domain="rlaas_ray.envs.drones.fleet_tiny:domain",
+        baselines="rlaas_ray.envs.drones.fleet_tiny",
+        card="REFERENCE-fleet-tiny.json",
+        block=512,
     ),
     SLATES: Entry(
         domain="rlaas_ray.envs.recommendation.env:domain",

@@ -196,8 +196,14 @@ def look(params: DroneParams, state: vector.State) -> tuple[F32, Near]:
     position, velocity = state["position"], state["velocity"]
     zone = world.nearest_zone(position, zone=state["zone"])
     pad_m = p.length(p.pad_of(params, position) - position)
+    there = state["traffic_position"]
     others, nearest_m = observation.nearest_two(
-        state["traffic_position"] - position[:, None], drift=state["traffic_velocity"] - velocity[:, None]
+        p.length(there - position[:, None]),
+        position=position,
+        velocity=velocity,
+        others=there.reshape(-1, 3),
+        drift=state["traffic_velocity"].reshape(-1, 3),
+        base=np.arange(len(position)) * there.shape[1],
     )
     seen = observation.observe(params, glance(params, state, zone=zone, pad_m=pad_m), neighbours=others)
     return seen, Near(nearest_m=nearest_m, zone_m=zone[2], pad_m=pad_m)

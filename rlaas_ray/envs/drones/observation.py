@@ -13,7 +13,7 @@ import numpy as np
 from rlaas_ray.envs.drones import params as p
 from rlaas_ray.envs.drones import world
 from rlaas_ray.envs.drones.params import DroneParams
-from rlaas_ray.specs.arrays import F32, F64, I64, Bool
+from rlaas_ray.specs.arrays import F32, F64, I64
 
 SIZE = 32
 VELOCITY, GOAL, DISTANCE, POSITION, CHARGE, PAYLOAD, PHASE, DEADLINE = 0, 3, 6, 7, 10, 11, 12, 15
@@ -74,29 +74,28 @@ def observe(params: DroneParams, look: Look, *, neighbours: Sequence[tuple[F64, 
     return np.minimum(np.maximum(seen, np.float32(-1.0)), np.float32(1.0))
 
 
-def nearest_two(relative: F64, *, drift: F64, there: Bool | None = None) -> tuple[list[tuple[F64, ...]], F64]:
+def nearest_two(
+    far: F64, *, position: F64, velocity: F64, others: F64, drift: F64, base: I64
+) -> tuple[list[tuple[F64, ...]], F64]:
     """The two nearest of J others, ties by index, and the distance to the nearest (n,), infinite where there is none.
 
-    relative, drift (n, J, 3): the others' position and velocity less one's own; there (n, J). An absent one is at vector 1,
-    closing 0, distance 1 once scaled.
+    far (n, J), infinite for one that is absent: vector 1, closing 0, distance 1 once scaled. others, drift (m, 3): positions
+    and velocities; those of row i begin at base[i].
     """
-    rows, count = len(relative), relative.shape[1]
+    rows, count = far.shape
     if not count:
         return [_nobody(rows), _nobody(rows)], np.full(rows, np.inf)
-    far = p.length(relative)
-    if there is not None:
-        far = np.where(there, far, np.inf)
-    flat, drifts, base = relative.reshape(-1, 3), drift.reshape(-1, 3), np.arange(rows) * count
+    left, each = far.copy(), np.arange(rows) * count
     found: list[tuple[F64, ...]] = []
     least = np.full(rows, np.inf)
     for turn in range(2):
-        which = base + far.argmin(axis=1)
-        distance = far.ravel()[which]
+        column = left.argmin(axis=1)
+        distance = left.ravel()[each + column]
         if turn == 0:
             least = distance
-            far = far.copy()
-            far.ravel()[which] = np.inf
-        found.append(_seen(flat[which], drift=drifts[which], distance=distance))
+            left.ravel()[each + column] = np.inf
+        which = base + column
+        found.append(_seen(others[which] - position, drift=drift[which] - velocity, distance=distance))
     return found, least
 
 

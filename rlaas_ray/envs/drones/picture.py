@@ -62,7 +62,7 @@ def draw_fleet(params: DroneParams, state: Mapping[str, Any]) -> Array:
         goal=state["goal"][0][alive],
         phase=state["phase"][0][alive],
     )
-    waiting = state["queue_open"][0] & (state["queue_drone"][0] < 0)
+    waiting = state["queue_number"][0] >= 0
     spots = state["queue_pickup"][0][waiting]
     left.plot(spots[:, 0], spots[:, 1], "v", color=picture.RED, markersize=5)
     left.set_title(

@@ -17,7 +17,7 @@ from rlaas_ray.policies import heads
 from rlaas_ray.specs.arrays import F32, F64, Bool
 
 _LIMITS = DroneParams()
-_CLIMB_MPS, _RESPONSE_S, _APPROACH_S = 4.0, 0.6, 1.0
+_CLIMB_MPS, _RESPONSE_S = 4.0, 0.6
 _TABLE = 40  # cruise speeds that pd_energy compares
 _POINT = heads.Point(entries=3)
 
@@ -45,6 +45,8 @@ class Pilot:
     cruise_mps: float = 13.0
     field: bool = False
     thrifty: bool = False
+    brake: float = 2.0  # speed in m/s towards a goal that is 1 m away, growing with the root of the distance
+    approach_s: float = 1.0
     gain_mps: float = 6.0  # how fast it leaves another drone that touches
     reach_m: float = 20.0  # of other drones' field
     head: heads.Head = _POINT
@@ -53,7 +55,8 @@ class Pilot:
         """Actions (n, 3)."""
         seen = observations.astype(np.float64)
         velocity, way = velocity_of(seen), way_of(seen)
-        wanted = cruise(way, speed=thrifty_mps(seen, way=way) if self.thrifty else self.cruise_mps)
+        speed = thrifty_mps(seen, way=way) if self.thrifty else self.cruise_mps
+        wanted = cruise(way, speed=speed, brake=self.brake, approach_s=self.approach_s)
         if self.field:
             wanted = _past_drones(seen, wanted=wanted, gain_mps=self.gain_mps, reach_m=self.reach_m)
             wanted = _past_zones(seen, wanted=wanted)
@@ -80,10 +83,10 @@ def way_of(seen: F64) -> F64:
     return way
 
 
-def cruise(way: F64, *, speed: F64 | float) -> F64:
+def cruise(way: F64, *, speed: F64 | float, brake: float, approach_s: float) -> F64:
     """The wanted velocity (n, 3): towards the goal, at most `speed`, slow enough to stop there, climb within 4 m/s."""
     far = np.maximum(p.length(way), 1e-9)
-    wanted: F64 = way * (np.minimum(np.minimum(speed, far / _APPROACH_S), 2.0 * np.sqrt(far)) / far)[:, None]
+    wanted: F64 = way * (np.minimum(np.minimum(speed, far / approach_s), brake * np.sqrt(far)) / far)[:, None]
     wanted[:, 2] = np.minimum(np.maximum(wanted[:, 2], -_CLIMB_MPS), _CLIMB_MPS)
     return wanted
 

@@ -1,0 +1,174 @@
+"""Training views: the network proposes velocities, the decoder turns them into accelerations; all drones of a fleet share it.
+
+Found through `registry.training_view`. Never used when serving: program and decoder travel in the bundle as arrays. A drone's
+row earns the drone's own reward; rows never end, and `info` tells of the envs' true episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from rlaas_ray.envs import modes, vector
+from rlaas_ray.envs.drones import env, fleet, observation
+from rlaas_ray.envs.drones.params import DroneParams
+from rlaas_ray.policies import decoders
+from rlaas_ray.policies import view as programs
+from rlaas_ray.specs.arrays import F32, F64, Bool
+
+_RESPONSE_S = 0.5  # of the velocity loop, as in action_mode="velocity"
+_PRESET: Mapping[str, Any] = {
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "learning_rate": 1e-3,
+    "learning_rate_final": 1e-4,
+    "clip": 0.2,
+    "epochs": 4,
+    "minibatch_size": 4096,
+    "gradient_clip": 0.5,
+    "entropy_coefficient": 0.0,
+    "log_std_initial": -0.7,
+    "batch_size": 128 * 128,
+    "normalise_observations": True,
+    "scale_rewards": True,
+    "network": {"hidden": (64, 64), "activation": "tanh"},
+    "policy_gain": 0.01,
+    "serving": "greedy",
+}
+
+
+class DroneView:
+    """The view (envs.view.TrainingView) of a lone drone: one unit."""
+
+    units = 1
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (observation.SIZE,), np.float32)
+    action_space = gymnasium.spaces.Box(-np.inf, np.inf, (env.ACTION,), np.float32)
+    preset: Mapping[str, Any] = {**_PRESET, "num_envs_per_runner": 128}
+
+    @property
+    def program(self) -> programs.ViewProgram:
+        """Each unit sees its own 32 numbers."""
+        return _program(self.units)
+
+    @property
+    def decoder(self) -> decoders.TargetDelta:
+        """The acceleration that leads to the proposed velocity (in units of the speed limit) in half a second."""
+        return _decoder(self.units)
+
+    def make_vector(
+        self,
+        *,
+        num_envs: int,
+        seed: int,
+        first_index: int = 0,
+        mode: str | None = None,
+        weights: modes.Given | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> DroneRows:
+        """num_envs rows."""
+        made = env.domain(mode=mode, weights=weights, **(config or {}))
+        return DroneRows(self, made, num_envs=num_envs, seed=seed, first_index=first_index)
+
+
+class FleetView:
+    """The view of a fleet of ten."""
+
+    units = 10
+    observation_space = DroneView.observation_space
+    action_space = DroneView.action_space
+    preset: Mapping[str, Any] = {**_PRESET, "num_envs_per_runner": 16, "batch_size": 160 * 128}
+
+    @property
+    def program(self) -> programs.ViewProgram:
+        """Each drone sees its own 32 numbers."""
+        return _program(self.units)
+
+    @property
+    def decoder(self) -> decoders.TargetDelta:
+        """As of a lone drone, for each."""
+        return _decoder(self.units)
+
+    def make_vector(
+        self,
+        *,
+        num_envs: int,
+        seed: int,
+        first_index: int = 0,
+        mode: str | None = None,
+        weights: modes.Given | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> DroneRows:
+        """num_envs * 10 rows."""
+        made = fleet.domain(mode=mode, weights=weights, **(config or {}))
+        return DroneRows(self, made, num_envs=num_envs, seed=seed, first_index=first_index)
+
+
+class DroneRows(gymnasium.vector.VectorEnv[Any, Any, Any]):
+    """Rows are drones: behind them the envs start their next episode unseen."""
+
+    def __init__(
+        self,
+        view: DroneView | FleetView,
+        made: env.DroneDelivery | fleet.DroneFleet,
+        *,
+        num_envs: int,
+        seed: int | None,
+        first_index: int,
+    ) -> None:
+        self.num_envs = num_envs * view.units
+        self.single_observation_space, self.single_action_space = view.observation_space, view.action_space
+        self.observation_space = gymnasium.vector.utils.batch_space(view.observation_space, self.num_envs)
+        self.action_space = gymnasium.vector.utils.batch_space(view.action_space, self.num_envs)
+        self._inner = vector.DomainVectorEnv(
+            made, num_envs=num_envs, seed=seed, first_index=first_index, autoreset=AutoresetMode.SAME_STEP, block=128
+        )
+        self.metadata = {**self._inner.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self._decoder, self._worlds = view.decoder, num_envs
+        self._flat: F32 = np.zeros((num_envs, view.units * observation.SIZE), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[F32, dict[str, Any]]:
+        """New episodes everywhere."""
+        seen, _ = self._inner.reset(seed=seed)
+        self._flat = seen.reshape(self._worlds, -1)
+        return self._rows(), {}
+
+    def step(self, actions: Any) -> tuple[F32, F64, Bool, Bool, dict[str, Any]]:
+        """Actions (rows, 3): proposed velocities, as the policy drew them."""
+        proposed = np.asarray(actions, dtype=np.float64).reshape(self._worlds, -1)
+        executed = self._decoder.decode(proposed, observations=self._flat)
+        shaped = executed.reshape(self._worlds, *self._inner.single_action_space.shape)  # type: ignore[misc]
+        seen, reward, ended, cut, info = self._inner.step(shaped)
+        self._flat = seen.reshape(self._worlds, -1)
+        own: F64 = info["agent_reward"].ravel() if "agent_reward" in info else reward
+        never = np.zeros(self.num_envs, np.bool_)
+        return self._rows(), own, never, never.copy(), {"env_reward": reward, "env_done": ended | cut}
+
+    def _rows(self) -> F32:
+        return self._flat.reshape(self.num_envs, observation.SIZE)
+
+
+def _program(units: int) -> programs.ViewProgram:
+    flat = units * observation.SIZE
+    index = np.arange(flat, dtype=np.int64).reshape(units, observation.SIZE)
+    return programs.ViewProgram(index=index, matrix=np.zeros((flat, 0), np.float32), offset=np.zeros(0, np.float32))
+
+
+def _decoder(units: int) -> decoders.TargetDelta:
+    limits = DroneParams()
+    gain = np.asarray(limits.speed_mps) / (_RESPONSE_S * np.asarray(limits.acceleration_mps2))
+    entries = units * env.ACTION
+    first = np.arange(units)[:, None] * observation.SIZE + observation.VELOCITY + np.arange(env.ACTION)
+    return decoders.TargetDelta(
+        gain=np.tile(gain, units),
+        base=np.zeros(entries),
+        scale=np.ones(entries),
+        low=np.full(entries, -1.0),
+        high=np.ones(entries),
+        obs_offset=np.zeros(entries),
+        obs_scale=np.ones(entries),
+        obs_index=first.ravel().astype(np.int64),
+    )
