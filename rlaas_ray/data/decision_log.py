@@ -77,14 +77,10 @@ class ArrowDecisionLog(DecisionLog):
             raise NotFound(
                 "logged decisions of endpoint", given=endpoint, cure="`rlaas endpoints list` names the endpoints."
             )
-        rewards: dict[str, list[dict[str, Any]]] = {}
-        for batch in self._read("rewards", endpoint=endpoint, cut={}, until=None):
-            for row in batch.to_pylist():
-                rewards.setdefault(row.pop("decision_id"), []).append(row)
         table = pa.Table.from_batches(decided).sort_by([("time_us", "ascending"), ("decision_id", "ascending")])
-        kind = pa.list_(pa.struct([field for field in schema.REWARDS if field.name != "decision_id"]))
-        joined = [rewards.get(key, []) for key in table.column("decision_id").to_pylist()]
-        return table.append_column("rewards", pa.array(joined, type=kind))
+        rewards = self._read("rewards", endpoint=endpoint, cut={}, until=None)
+        earned = pa.Table.from_batches(rewards) if rewards else schema.REWARDS.empty_table()
+        return table.append_column("rewards", _beside(table.column("decision_id"), earned=earned))
 
     def export(self, endpoint: str, *, to: Path) -> int:
         """Write `joined` as one Parquet file; gives the row count."""
@@ -203,6 +199,19 @@ def to_rewards(batches: list[pa.RecordBatch]) -> Rewards:
         time_us=table.column("time_us").to_numpy(),
     )
     return rows.take(np.lexsort((rows.step, rows.decision_id, rows.time_us)))
+
+
+def _beside(decision_id: pa.ChunkedArray, *, earned: pa.Table) -> pa.Array:
+    """For each decision the list of its rewards, in the order in which they were read."""
+    ids = decision_id.combine_chunks().dictionary_encode()
+    of = compute.fill_null(compute.index_in(earned.column("decision_id"), value_set=ids.dictionary), -1).to_numpy()
+    order = np.argsort(of, kind="stable")
+    order = order[of[order] >= 0]  # the others are rewards of no decision
+    counts = np.bincount(of[order], minlength=len(ids.dictionary))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    rows = earned.drop_columns("decision_id").take(pa.array(order)).combine_chunks().to_struct_array()
+    inner = rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows
+    return pa.ListArray.from_arrays(pa.array(offsets), inner).take(ids.indices)
 
 
 def _merged(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

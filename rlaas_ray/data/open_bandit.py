@@ -1,6 +1,6 @@
 """Open Bandit's published files as rows of the decision log, so that whatever reads a log reads them.
 
-Called by `rlaas data import`. Streams: a file of any size takes the memory of one block. Never downloads, and never guesses: a
+Called by `rlaas data import`. Streams: of a file of any size a few blocks are in memory. Never downloads, and never guesses: a
 file that is not as published is refused with its line. Source of the format: Saito et al. 2021 (arXiv 2008.07146), section 3.
 """
 
@@ -291,8 +291,8 @@ def _read(
             reader = arrow_csv.open_csv(
                 file, read_options=arrow_csv.ReadOptions(block_size=_BLOCK_BYTES), convert_options=options
             )
-            for batch in reader:
-                told(min(file.tell() / size, 1.0))
+            for number, batch in enumerate(reader, start=1):  # the file's own position runs ahead
+                told(min(number * _BLOCK_BYTES / size, 1.0))
                 yield batch
         except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
             raise _unreadable(path, error) from None

@@ -92,6 +92,24 @@ def test_what_was_appended_is_read_back_with_every_column(tmp_path, writer):
     assert sorted(cut.values()) == [1, 2]
 
 
+def test_rewards_stand_beside_their_decisions_in_the_order_in_which_they_came(tmp_path, writer):
+    log = decision_log.ArrowDecisionLog(str(tmp_path))
+    writer.append("decisions", endpoint="cells", rows=columns(["a-3", "a-1", "a-2", "a-1"]), form=FORM)
+    assert log.joined("cells").column("rewards").to_pylist() == [[]] * 4
+    told = rewards(["a-1", "nobody", "a-3", "a-1"])
+    for value, row in enumerate(told):
+        row["reward"] = float(value)
+    writer.append("rewards", endpoint="cells", rows=told, form=schema.REWARDS)
+    found = log.joined("cells").to_pylist()
+    assert [(row["decision_id"], [r["reward"] for r in row["rewards"]]) for row in found] == [
+        ("a-3", [2.0]),
+        ("a-1", [0.0, 3.0]),
+        ("a-2", []),
+        ("a-1", [0.0, 3.0]),  # written twice: whoever learns from it counts it once
+    ]
+    assert set(found[0]["rewards"][0]) == set(schema.REWARDS.names) - {"decision_id"}
+
+
 def test_a_second_read_gives_only_the_new_rows_and_starts_at_their_byte(tmp_path, writer):
     log = decision_log.ArrowDecisionLog(str(tmp_path))
     writer.append("decisions", endpoint="cells", rows=columns(["a-1", "a-2"]), form=FORM)
