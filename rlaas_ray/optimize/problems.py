@@ -1,7 +1,8 @@
 """What a search is given: a pymoo problem with the names of its objectives, its box, its anchors and the final weights.
 
-Called by search.run. `5g` is ours; `module:Class` is any pymoo Problem, which may say more about itself by the attributes
-that `envs/ran/problem.py` has (`objectives, box, anchors, weights`). Never evaluates a point.
+Called by search.run. `5g` and `recommendation` are ours; `module:Class` is any pymoo Problem, which may say more about
+itself by the attributes that `envs/recommendation/problem.py` has (`objectives, box, anchors, weights, warm_start`). Never
+evaluates a point.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ import numpy as np
 from pymoo.core.problem import Problem
 
 from rlaas_ray.envs.ran import problem as ran
+from rlaas_ray.envs.recommendation import problem as recommendation
 from rlaas_ray.errors import InvalidInput, NotFound, nearest
 from rlaas_ray.specs.arrays import F64, Bool
 from rlaas_ray.specs.optimize import OptimizeSpec
 
-KNOWN: Mapping[str, Callable[..., Any]] = {"5g": ran.RanPowerProblem}
+KNOWN: Mapping[str, Callable[..., Any]] = {
+    "5g": ran.RanPowerProblem,
+    "recommendation": recommendation.SlateProblem,
+}
 
 # name, unit, direction: the form of `metadata["objectives"]` of an env
 Objective = tuple[str, str, Literal["min", "max"]]
@@ -37,6 +42,7 @@ class Subject:
     weight: F64  # (m,)
     box: tuple[F64, F64] | None
     anchors: Mapping[str, F64]  # name -> (d,)
+    warm_start: bool = False  # the search begins with the anchors
 
     @property
     def minimise(self) -> Bool:
@@ -118,4 +124,5 @@ def describe(problem: Any, *, weights: dict[str, float] | None) -> Subject:
         weight=weight,
         box=getattr(problem, "box", None),
         anchors=getattr(problem, "anchors", dict)(),
+        warm_start=bool(getattr(problem, "warm_start", False)),
     )

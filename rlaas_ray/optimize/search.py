@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from pymoo.algorithms.moo.nsga3 import NSGA3
+from pymoo.operators.sampling.rnd import FloatRandomSampling
 from pymoo.util.ref_dirs import get_reference_directions
 
 from rlaas_ray.errors import InvalidInput, WorkFailed
@@ -77,7 +78,9 @@ def search(
     """The front after `generations`, or after the generation in which `stop` was set; a stopped front is valid."""
     problem = subject.problem
     algorithm = NSGA3(
-        ref_dirs=directions(int(problem.n_obj), population_size=population_size), pop_size=population_size
+        ref_dirs=directions(int(problem.n_obj), population_size=population_size),
+        pop_size=population_size,
+        sampling=_start(subject, population_size=population_size, seed=seed),
     )
     algorithm.setup(problem, termination=("n_gen", generations), seed=seed, verbose=False)
     archive = front.Archive(variables=int(problem.n_var), objectives=int(problem.n_obj))
@@ -134,6 +137,18 @@ def directions(objectives: int, *, population_size: int) -> F64:
     while comb(parts + objectives, objectives - 1) <= population_size:
         parts += 1
     return np.asarray(get_reference_directions("das-dennis", objectives, n_partitions=parts), dtype=np.float64)
+
+
+def _start(subject: problems.Subject, *, population_size: int, seed: int) -> Any:
+    """The first population: uniform, with the anchors in its first rows where the problem asks for a warm start."""
+    if not (subject.warm_start and subject.anchors):
+        return FloatRandomSampling()
+    problem = subject.problem
+    low, high = np.asarray(problem.xl, dtype=np.float64), np.asarray(problem.xu, dtype=np.float64)
+    first = np.random.default_rng(seed).random((population_size, int(problem.n_var))) * (high - low) + low
+    known = np.stack(list(subject.anchors.values()))[:population_size]
+    first[: len(known)] = known
+    return first
 
 
 def _with_anchors(archive: front.Archive, *, subject: problems.Subject) -> dict[str, F64]:
