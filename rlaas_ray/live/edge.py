@@ -262,7 +262,14 @@ def instance_of(given: config.Instance | Mapping[str, Any] | None) -> config.Ins
 
 
 def _cluster_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(given) - set(_CLUSTER))
+    if given.get("layout", "nodes") != "nodes":
+        raise errors.NotBuilt(
+            "layout of a live environment",
+            given=given["layout"],
+            expected="one Deployment of each service on each node",
+            cure="Leave layout out: another affinity on one Deployment would roll all its pods.",
+        )
+    unknown = sorted(set(given) - {*_CLUSTER, "layout"})
     if unknown:
         raise errors.UnknownField("cluster", given=unknown[0], cure=errors.nearest(unknown[0], list(_CLUSTER)))
     if not given.get("namespace"):

@@ -3,11 +3,13 @@
 What only the twin can show (faults, rights, somebody else's changes) is below it.
 """
 
+import ast
 import contextlib
 import dataclasses
 import importlib.util
 import logging
 import os
+import re
 import secrets
 import socket
 from pathlib import Path
@@ -24,7 +26,7 @@ from rlaas_ray.envs.edge import config, env, model
 from rlaas_ray.envs.edge import demand as demands
 from rlaas_ray.envs.vector import DomainEnv
 from rlaas_ray.live import guards, kubernetes
-from rlaas_ray.live.edge import LiveEdgePlacement
+from rlaas_ray.live.edge import LiveEdgePlacement, instance_of
 from rlaas_ray.live.environment import WallClock
 from rlaas_ray.live.metrics import InvalidStep, Reading
 from rlaas_ray.testing.clock import ManualClock
@@ -313,6 +315,8 @@ def test_cluster_and_zones_are_checked_before_anything_is_met(twin: Twin) -> Non
     with pytest.raises(errors.UnknownField) as told:
         LiveEdgePlacement(cluster={"namespace": "edge", "contxt": "a"}, metrics={"json": "u"})
     assert "context" in told.value.cure
+    with pytest.raises(errors.NotBuilt, match="single"):
+        LiveEdgePlacement(cluster={"namespace": "edge", "layout": "single"}, metrics={"json": "u"})
     with pytest.raises(errors.InvalidInput, match="namespace"):
         LiveEdgePlacement(cluster={}, metrics={"json": "u"})
     with pytest.raises(errors.InvalidInput, match="kube-system"):
@@ -663,6 +667,27 @@ def test_a_cluster_that_is_not_the_instance_is_refused(twin: Twin, change, words
     change(twin.api)
     with pytest.raises(errors.InvalidInput, match=words):
         alive(twin).reset()
+
+
+def test_the_shipped_deployment_is_what_the_environment_asks_for(twin: Twin) -> None:
+    """`gateway--edge-0` of the full instance, taken from the file, among the twin's own."""
+    with contextlib.ExitStack() as stack:
+        world = Twin(stack, twin.kubeconfig.parent, config.full())
+        shipped, service = yaml.safe_load_all((ROOT / "manifests" / "edge-live" / "deployment.yaml").read_text())
+        meta = {"uid": "u", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "1"}
+        shipped["metadata"] |= meta
+        world.api._state.deployments["gateway--edge-0"] = shipped | {"status": {}}
+        with alive(world) as live:
+            _, info = live.reset()
+            assert info["action_mask"][1] == 1  # place gateway on edge-0
+    assert service["spec"]["selector"].items() <= shipped["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_instance_of_the_page_is_one() -> None:
+    page = (ROOT / "docs" / "edge-live.md").read_text()
+    block = next(b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if b.startswith("instance = "))
+    made = instance_of(ast.literal_eval(block.removeprefix("instance = ")))
+    assert made.shape == (1, 2, 2)
 
 
 def test_it_must_be_reset_first(twin: Twin) -> None:
