@@ -32,6 +32,7 @@ _MODULES: Mapping[str, str] = {
     "marwil": "offline.family",
     "cql": "offline.family",
     "iql": "offline.family",
+    "lastream": "lastream.family",
 }
 
 

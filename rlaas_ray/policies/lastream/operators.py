@@ -37,6 +37,7 @@ QUANTITIES: Mapping[str, tuple[tuple[str, ...], float]] = {
 NAMES = ("name", "operator_name")
 SPOUT = "spout"
 FEATURES = 16
+_TOO_MANY = 1e9  # instances, or records out for each in: beyond it all is the same
 
 
 class BadOperators(InvalidInput, ValueError):
@@ -167,9 +168,12 @@ def describe(
     for way, (source, _) in enumerate(edges):
         passes[:, way] = told["selectivity"][:, source] if ways is None else ways[way]
     inflow = _inflow(rate, passes=passes, edges=edges, roots=roots)
-    demand = np.divide(inflow, capability, out=np.full(current.shape, np.nan), where=capability > 0)
-    wanted = _ds2(told, current=current, passes=passes, edges=edges, roots=roots)
-    wanted = np.where(fixed, current, np.clip(wanted, 1, max_parallelism))
+    with np.errstate(over="ignore"):  # the rate of a whole world over next to nothing is just too much
+        demand = np.divide(inflow, capability, out=np.full(current.shape, np.nan), where=capability > 0)
+    demand = np.minimum(demand, _TOO_MANY)
+    # DS2 where every instance has its operator's rate: T_o / (processed_o / instances_o), and T_o is the inflow.
+    wanted = np.where(np.isnan(demand), current, np.ceil(demand - ds2.ROUNDING))
+    wanted = np.where(fixed, current, np.clip(wanted, 1, max_parallelism)).astype(np.int64)
     needed = np.nan_to_num(demand) / current
     load = np.where((told["resource_load"] > 0).any(axis=1, keepdims=True), told["resource_load"], needed)
     return Operators(
@@ -188,6 +192,7 @@ def describe(
 def _inflow(rate: F64, *, passes: F64, edges: tuple[tuple[int, int], ...], roots: tuple[int, ...]) -> F64:
     """(B, n) records/s that reach each operator when nothing holds them up; its own `input_rate` where no source tells one."""
     inflow = np.zeros_like(rate)
+    passes = np.minimum(passes, _TOO_MANY)
     for one in ds2.order(edges, operators=rate.shape[1]):
         if one in roots:
             inflow[:, one] = rate[:, one]
@@ -196,32 +201,6 @@ def _inflow(rate: F64, *, passes: F64, edges: tuple[tuple[int, int], ...], roots
                 inflow[:, one] += inflow[:, source] * passes[:, way]
         inflow[:, one] = np.where(inflow[:, one] > 0, inflow[:, one], rate[:, one])
     return inflow
-
-
-def _ds2(
-    told: Mapping[str, F64],
-    *,
-    current: I64,
-    passes: F64,
-    edges: tuple[tuple[int, int], ...],
-    roots: tuple[int, ...],
-) -> I64:
-    """The DS2 scheme (B, n). The rule leaves sources alone, so each root gets one in front of it."""
-    count = current.shape[1]
-    offered = told["input_rate"][:, list(roots)]
-    processed = told["processing_capability"] * current
-    passing = processed.copy()
-    for number, root in enumerate(roots):  # a root that nobody knows the speed of passes on what it is offered
-        passing[:, root] = np.where(processed[:, root] > 0, processed[:, root], offered[:, number])
-    output = passing[:, [source for source, _ in edges]] * passes
-    found = ds2.parallelism(
-        edges=[*edges, *((count + number, root) for number, root in enumerate(roots))],
-        offered=np.concatenate([np.zeros(current.shape), offered], axis=1),
-        processed=np.concatenate([processed, offered], axis=1),
-        output=np.concatenate([output, offered], axis=1),
-        instances=np.concatenate([current.astype(np.float64), np.ones(offered.shape)], axis=1),
-    )
-    return found[:, :count]
 
 
 def _features(

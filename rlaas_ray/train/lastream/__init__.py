@@ -1,0 +1,1 @@
+"""`lastream`: the stream agent (policies/lastream) trained on simulated dataflows. Entry: family.py."""
