@@ -6,6 +6,7 @@ Called by the CLI (YAML files), the API (bodies) and wiring. Never reads a file 
 from __future__ import annotations
 
 import hashlib
+import typing
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -77,12 +78,17 @@ def _wanted(message: str) -> str:
 
 def _fields_at(kind: type[pydantic.BaseModel], path: tuple[int | str, ...]) -> list[str]:
     model: Any = kind
+    inside = False  # a mapping or a list of documents: the next part is a key or an index of it
     for part in path:
+        if inside:
+            inside = False
+            continue
         field = getattr(model, "model_fields", {}).get(part)
         inner = [a for a in _annotations(field.annotation) if isinstance(a, type)] if field is not None else []
         nested = [a for a in inner if issubclass(a, pydantic.BaseModel)]
         if not nested:
             return []
+        inside = field is not None and typing.get_origin(field.annotation) in {dict, list, tuple}
         model = nested[0]
     fields = cast("dict[str, pydantic.fields.FieldInfo]", model.model_fields)
     return [*fields, *(str(f.alias) for f in fields.values() if f.alias)]

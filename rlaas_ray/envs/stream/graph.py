@@ -194,7 +194,7 @@ def _check_edges(flow: Dataflow) -> None:
 
 
 def _whole(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= 1024:
+    if not 2 <= value <= 1024:
         raise _wrong(name, given=value, expected="max_parallelism from 2 to 1024", cure="Correct the number.")
     return value
 

@@ -178,7 +178,7 @@ class StreamParallelism:
 
     def _true_rate(self, state: vector.State, *, count: I64, passed: model.Interval) -> F64:
         """(B, n) records/s of one instance while it is busy, as last measured: without records nothing is known."""
-        found = state["true_rate"].copy()
+        found: F64 = state["true_rate"].copy()
         for entry, one in enumerate(self.flow.tunable):
             now = passed.capacity[:, one] / count[:, entry]
             found[:, one] = np.where(passed.processed[:, one] > 0.0, now, found[:, one])
@@ -227,7 +227,7 @@ def _is_delta(action: str) -> bool:
 
 
 def _downtime(seconds: float) -> float:
-    if not (isinstance(seconds, (int, float)) and math.isfinite(seconds) and seconds >= 0):
+    if not (math.isfinite(seconds) and seconds >= 0):
         raise InvalidInput(
             "downtime",
             given=seconds,
@@ -238,7 +238,7 @@ def _downtime(seconds: float) -> float:
 
 
 def _total(slots: int | None, *, flow: Dataflow) -> int | None:
-    if slots is not None and (isinstance(slots, bool) or not isinstance(slots, int) or slots < len(flow.tunable)):
+    if slots is not None and slots < len(flow.tunable):
         raise InvalidInput(
             "max_total", given=slots, expected=f"at least {len(flow.tunable)} slots, one for each operator"
         )

@@ -162,4 +162,5 @@ def _ahead(worth_of: F64) -> F64:
     """(351, 9) reward now and the mean worth of what follows."""
     rewards, follow = tables()
     chance = MOVES[states()["level"]]
-    return rewards + (chance[:, None, :] * worth_of[follow]).sum(axis=2)
+    found: F64 = rewards + (chance[:, None, :] * worth_of[follow]).sum(axis=2)
+    return found
