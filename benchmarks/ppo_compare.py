@@ -34,7 +34,7 @@ from rlaas_ray.train import families, runner, threads
 from rlaas_ray.train.seam import Build
 
 ENV, ENVS, STEPS, MINIBATCH, EPOCHS = "CartPole-v1", 32, 32, 256, 10
-RATE, GAMMA, LAMBDA, CLIP, VALUE, NORM = 1e-3, 0.98, 0.8, 0.2, 0.5, 0.5
+RATE, GAMMA, LAMBDA, CLIP, VALUE, NORM = 1e-3, 0.99, 0.95, 0.2, 0.5, 0.5
 SOLVED, LIMIT, WINDOW = 475.0, 150_000, 100
 # how many times faster than each arm: issue's goal for steps per CPU second
 BARS = {

@@ -98,6 +98,7 @@ def runners(rounds: int, *, seconds: float) -> bool:
     import ray
 
     from rlaas_ray.train import cluster
+    from rlaas_ray.train.rllib.runners import packed
 
     _, plan = runner.resolve(spec_of(3))
     with cluster.connected(plan, address=None), trainer(spec_of(1)) as (one, *_), trainer(spec_of(2)) as (two, *_):
@@ -111,24 +112,20 @@ def runners(rounds: int, *, seconds: float) -> bool:
             call()
         pairs = [[_rate(call, limit_s=seconds, clock=time.perf_counter) for call in calls] for _ in range(rounds)]
         fragment_s = 2 * plan.envs * plan.steps / statistics.median(pair[1] for pair in pairs)
+        actors = list(two.env_runner_group._worker_manager.actors().values())
         began = time.perf_counter()
         for _ in range(SHOWN_WEIGHTS):
-            two.env_runner_group.foreach_env_runner(
-                "assert_healthy", kwargs={}, local_env_runner=False, timeout_seconds=60
-            )
+            ray.get([actor.assert_healthy.remote() for actor in actors])
         idle_s = time.perf_counter() - began
         began = time.perf_counter()
         for _ in range(SHOWN_WEIGHTS):
-            reference = ray.put(two.loop.request())
-            two.env_runner_group.foreach_env_runner(
-                _received, kwargs={"request": reference}, local_env_runner=False, timeout_seconds=60
-            )
+            ray.get([actor.__ray_call__.remote(_received, packed(two.loop.request())) for actor in actors])
         sent_s = (time.perf_counter() - began - idle_s) / SHOWN_WEIGHTS
     met = _told("runners", [both / alone for alone, both in pairs], bar=BARS["runners"])
     return met & _told("weights", [max(0.0, sent_s) / fragment_s], bar=BARS["weights"], at_most=True)
 
 
-def _received(_: Any, *, request: Any) -> int:
+def _received(_: Any, request: Any) -> int:
     return int(request.parameters.shape[0])
 
 

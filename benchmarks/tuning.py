@@ -1,6 +1,6 @@
 """What a trial costs beside its work: trials that do nothing, by the pool, by stock Ray Tune, by Ray Tune with reused actors.
 
-    python -m benchmarks.tuning [--rounds 4] [--trials 16] [--slots 2]
+    python -m benchmarks.tuning [--rounds 2] [--trials 64] [--slots 2]
 
 All arms on one Ray of this process, interleaved, wall seconds of the whole study (the pool's actors are started in each round;
 Ray's own start is in none). Waiting is most of it, so that CPU seconds would not do; on a busy machine the pool, which waits for
@@ -25,6 +25,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from benchmarks.trivial import nothing
 from rlaas_ray import settings
 from rlaas_ray.specs import document
 from rlaas_ray.specs.tune import TuneSpec
@@ -55,16 +56,11 @@ class Nothing(tune.Trainable):
         return None
 
 
-def nothing(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The same for the pool."""
-    return {"value": parameters["x"]}
-
-
 def by_pool(*, trials: int, slots: int) -> int:
     spec = document.parse(
         TuneSpec,
         {
-            "function": "benchmarks.tuning:nothing",
+            "function": "benchmarks.trivial:nothing",
             "space": {"x": {"low": 0, "high": 1}},
             "search": "random",
             "objective": "value",
@@ -103,8 +99,8 @@ def by_tune(*, trials: int, slots: int, reuse: bool) -> int:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.tuning")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--slots", type=int, default=2)
     given = parser.parse_args(arguments)
     settings.quiet()
