@@ -78,7 +78,7 @@ class Runners:
 
 
 def packed(request: Request) -> Any:
-    """The request as a task takes it: in the call itself while it is small (2 ms less for two runners), else stored once for all."""
+    """The request as a task takes it: in the call itself while it is small (2 ms less for two), else stored once for all."""
     return request if request.parameters.nbytes <= _IN_THE_CALL else ray.put(request)
 
 
