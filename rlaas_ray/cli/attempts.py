@@ -48,6 +48,19 @@ class Stop:
             raise Interrupted(words, cure=cure)
 
 
+class _Spoken(reporter.HttpReporter):
+    """A reporter that also says the episodes of an algorithm that tells single ones."""
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Append an event."""
+        super().event(kind, data)
+        if kind == "episode":
+            told = (
+                f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in data.items()
+            )
+            output.say("  ".join(told).replace("_", " "))
+
+
 def inside(run_id: str, *, attempt: int) -> int:
     """Execute what a place was told to; gives the exit code. The run's key and the API's address are in the environment."""
     own = settings.read()
@@ -98,7 +111,7 @@ def _stayed(run: Run, *, transport: httpx.BaseTransport, title: str, quiet: bool
 
 def _attempt(run_id: str, *, number: int, client: httpx.Client, stop: Stop) -> dict[str, Any]:
     own = settings.read()
-    reports = reporter.HttpReporter(
+    reports = _Spoken(
         client=client,
         run_id=run_id,
         attempt=number,

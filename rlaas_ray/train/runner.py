@@ -29,7 +29,7 @@ from rlaas_ray.train.checkpoint import Checkpoint
 from rlaas_ray.train.doctor import Doctor
 from rlaas_ray.train.multi_agent import together
 from rlaas_ray.train.plans import Plan
-from rlaas_ray.train.seam import Buffered, Build, LearnerLost, Trained, Trainer
+from rlaas_ray.train.seam import Buffered, Build, LearnerLost, Narrating, Trained, Trainer
 from rlaas_ray.train.unexported import Unexported
 from rlaas_ray.train.worlds import Worlds
 from rlaas_ray.train.worlds import of as worlds_of
@@ -198,6 +198,9 @@ def _iterate(run: _Run, *, trainer: Trainer) -> None:
     run.stopping = run.stop.is_set()
     while not ledger.finished(trainer.ledger, plan=run.plan) and not run.stopping:
         trainer.train()
+        if isinstance(trainer, Narrating):
+            for episode in trainer.episodes():
+                run.reporter.event("episode", episode)
         now_s = run.clock.monotonic_s()
         if now_s - saved_s >= run.spec.checkpoint_every_s:
             _save(run, trainer=trainer)

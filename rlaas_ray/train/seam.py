@@ -134,6 +134,15 @@ class Buffered(Protocol):
         ...
 
 
+@runtime_checkable
+class Narrating(Protocol):
+    """A Trainer whose single episodes are worth a line each."""
+
+    def episodes(self) -> Sequence[Mapping[str, Any]]:
+        """Those that ended since the last call, as events of the run."""
+        ...
+
+
 class MakeCollector(Protocol[PlanInT]):
     """A collector for the runner of that index, from 0."""
 

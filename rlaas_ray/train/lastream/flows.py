@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from rlaas_ray.envs.stream import observation
-from rlaas_ray.envs.stream.env import GraphParallelism, StreamParallelism
 from rlaas_ray.envs.stream.graph import Dataflow
+from rlaas_ray.envs.stream.job import GraphParallelism, StreamParallelism
+from rlaas_ray.envs.stream.mixed import Mixed
 from rlaas_ray.errors import InvalidInput, NotBuilt
 from rlaas_ray.policies.lastream import operators
 from rlaas_ray.policies.lastream.operators import Operators
@@ -92,18 +93,18 @@ def of(worlds: Worlds) -> Flows:
     env: Any = worlds.make_one()
     domain = getattr(env.unwrapped, "domain", None)
     env.close()
+    if isinstance(domain, Mixed | GraphParallelism) or getattr(domain, "delta", False):
+        raise NotBuilt(
+            f"lastream on {worlds.env} with graph observations or `action: delta`",
+            expected="one query, flat observations, actions that are levels",
+            cure="Leave the option out, or train with ppo.",
+        )
     if not isinstance(domain, StreamParallelism):
         raise InvalidInput(
             f"lastream on {worlds.env}",
             given=worlds.env,
             expected="rlaas/StreamParallelism-v1 or rlaas/StreamParallelism-wordcount-v1",
             cure="Train with ppo, or take the agent itself: `from rlaas.stream import StreamProcessingRLAgent`.",
-        )
-    if isinstance(domain, GraphParallelism) or domain.delta:
-        raise NotBuilt(
-            f"lastream on {worlds.env} with {'action: delta' if domain.delta else 'graph observations'}",
-            expected="one query, flat observations, actions that are levels",
-            cure="Leave the option out, or train with ppo.",
         )
     most = domain.flow.max_parallelism
     if domain.max_total is not None:
