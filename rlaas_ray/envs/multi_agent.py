@@ -103,7 +103,7 @@ class Copies:
 
 def make(env: str, *, config: Mapping[str, Any], copies: int, seed: int, first_index: int = 0) -> Copies:
     """`copies` of `module:Class`; copy b is seeded by (seed, first_index + b) alone."""
-    envs = [_construct(env, config=config) for _ in range(copies)]
+    envs = [construct(env, config=config) for _ in range(copies)]
     seeds = [
         int(np.random.SeedSequence((seed, number)).generate_state(1)[0] >> 1)
         for number in range(first_index, first_index + copies)
@@ -113,7 +113,7 @@ def make(env: str, *, config: Mapping[str, Any], copies: int, seed: int, first_i
 
 def agents_of(env: str, *, config: Mapping[str, Any]) -> tuple[Agent, ...]:
     """Who acts in `module:Class`. Raises NotFound and InvalidInput, saying what is missing."""
-    made = _construct(env, config=config)
+    made = construct(env, config=config)
     try:
         return _agents(env, made)
     finally:
@@ -122,7 +122,8 @@ def agents_of(env: str, *, config: Mapping[str, Any]) -> tuple[Agent, ...]:
             close()
 
 
-def _construct(env: str, *, config: Mapping[str, Any]) -> Any:
+def construct(env: str, *, config: Mapping[str, Any]) -> Any:
+    """One env with dictionaries by agent. Raises NotFound and InvalidInput."""
     module, colon, name = env.partition(":")
     try:
         found = getattr(importlib.import_module(module), name, None) if colon else None
