@@ -20,7 +20,7 @@ def draw(state: Mapping[str, Any], *, rule: str) -> Array:
     interests, budget = state["interests"][0], float(state["budget"][0])
     topic, quality = state["topic"][0], state["quality"][0]
     clicked = int(state["response"][0])
-    made, (left, right) = picture.figure(columns=2, width_ratios=(1.2, 1.0))
+    made, (left, right) = picture.figure(width_px=1000, columns=2, width_ratios=(1.2, 1.0))
     left.bar(np.arange(dynamics.TOPICS), interests, color=[_colour(mean) for mean in dynamics.MEANS])
     left.axhline(0.0, color=picture.INK, linewidth=0.8)
     if clicked >= 0:
@@ -31,8 +31,7 @@ def draw(state: Mapping[str, Any], *, rule: str) -> Array:
         ylim=(-1.15, 1.15),
         xticks=range(0, 20, 2),
     )
-    left.set_title("red: wastes time, amber: worse than average, green: uses little", fontsize=9)
-    share = max(budget, 0.0) / dynamics.BUDGET_MIN
+    left.set_title("colour: mean quality of the topic, red below -1.5, amber below 0, green above", fontsize=9)
     right.scatter(
         choice.mass(interests[topic], rule=rule), quality, c=[_colour(dynamics.MEANS[one]) for one in topic], s=150
     )
@@ -46,7 +45,7 @@ def draw(state: Mapping[str, Any], *, rule: str) -> Array:
         ylim=(-3.6, 3.6),
     )
     right.set_title(
-        f"step {int(state['t'][0])}: {max(budget, 0.0):.0f} of 200 minutes left ({share:.0%}); show 3 of these 10",
+        f"step {int(state['t'][0])}, {max(budget, 0.0):.0f} of 200 minutes left; show three of these ten",
         fontsize=9,
     )
     return picture.pixels(made)
