@@ -170,6 +170,64 @@ def test_a_bundle_is_a_target_too(drawn) -> None:
     assert "policy and log" in refused["detail"]
 
 
+def test_decisions_that_the_product_logged_weigh_their_own_policy_alike(tmp_path) -> None:
+    """The control: a policy's value from its own log is what it earned; another one's is near what that would have earned."""
+    from rlaas_ray.data import schema
+    from rlaas_ray.monitoring.metrics import ServingMetrics
+    from rlaas_ray.policies import bundle
+    from rlaas_ray.serve.writer import DecisionWriter
+    from rlaas_ray.testing.bundles import a_bundle
+    from rlaas_ray.testing.clock import ManualClock
+
+    n, width, rates = 2000, 3, np.array([0.2, 0.5, 0.8])
+    rng = np.random.default_rng(5)
+    for seed in (1, 2):
+        a_bundle(tmp_path / f"policy-{seed}", width=width, actions=3, seed=seed)
+    acted, other = (bundle.load(tmp_path / f"policy-{seed}", engine="numpy") for seed in (1, 2))
+    seen = rng.normal(size=(n, width)).astype(np.float32)
+    drawn = acted.decide(seen, rng=rng)
+    reward = (rng.random(n) < rates[drawn.action[:, 0].astype(int)]).astype(float)
+    decided = [
+        {
+            "decision_id": f"a-{i}",
+            "endpoint": "shop",
+            "epoch": 1,
+            "time_us": 1_700_000_000_000_000 + i,
+            "unit": f"u-{i % 50}",
+            "episode_id": f"a-{i}",
+            "step": 0,
+            "arm": "champion",
+            "version": "shop:1",
+            "bundle_digest": acted.digest,
+            "observation": seen[i],
+            "action_proposed": drawn.action_proposed[i],
+            "action": drawn.action[i],
+            "propensity": drawn.propensity[i],
+            "arm_probability": 1.0,
+            "shield_modified": False,
+        }
+        for i in range(n)
+    ]
+    row = {"step": 0, "done": False, "truncated": False, "time_us": 1_700_000_001_000_000}
+    earned = [{**row, "decision_id": f"a-{i}", "reward": reward[i]} for i in range(n)]
+    writer = DecisionWriter(tmp_path / "home", nonce="a", clock=ManualClock(), metrics=ServingMetrics())
+    writer.append("decisions", endpoint="shop", rows=decided, form=schema.decisions(width))
+    writer.append("rewards", endpoint="shop", rows=earned, form=schema.REWARDS)
+    writer.close()
+    run = runner(tmp_path / "home")
+    own = run("ope", str(tmp_path / "policy-1"), "--log", "shop")
+    assert own["diagnostics"]["ess"] == pytest.approx(n)
+    assert own["snipw"]["mean"] == pytest.approx(reward.mean(), abs=1e-6)
+    assert own["ipw"]["mean"] == pytest.approx(reward.mean(), abs=1e-6)
+    found = run("ope", str(tmp_path / "policy-2"), "--log", "shop")
+    truth = (other.decide(seen, rng=rng).probabilities @ rates).mean()
+    assert found["support"] == "ok"
+    half = (found["snipw"]["high"] - found["snipw"]["low"]) / 2
+    assert abs(found["snipw"]["mean"] - truth) <= 2 * half < 0.15  # one log: four standard errors
+    assert "--actions" in run("ope", "uniform", "--log", "shop", code=2)["detail"]
+    assert run("ope", "uniform", "--log", "shop", "--actions", "3")["rows"] == n
+
+
 def test_what_cannot_be_done_says_so(drawn) -> None:
     run, folder = drawn
     assert "already" in run("data", "import", "open-bandit", str(folder / "obd"), code=1)["type"]
