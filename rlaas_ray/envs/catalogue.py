@@ -13,6 +13,7 @@ from typing import Any
 from rlaas_ray.envs import vector
 
 EDGE, EDGE_TINY = "rlaas/EdgePlacement-v1", "rlaas/EdgePlacement-tiny-v1"
+EDGE_COMPAT = "rlaas/EdgePlacement-v3compat-v1"
 RAN, RAN_TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
 STREAMS, STREAMS_TINY = "rlaas/StreamParallelism-v1", "rlaas/StreamParallelism-tiny-v1"
 STREAMS_WORDCOUNT = "rlaas/StreamParallelism-wordcount-v1"
@@ -106,6 +107,12 @@ ENTRIES: Mapping[str, Entry] = {
         domain="rlaas_ray.envs.edge.env:tiny_domain",
         baselines="rlaas_ray.envs.edge.baselines_tiny",
         card="REFERENCE-tiny.json",
+        block=512,
+    ),
+    EDGE_COMPAT: Entry(
+        domain="rlaas_ray.envs.edge.compat:domain",
+        baselines="rlaas_ray.envs.edge.baselines_compat",
+        card="REFERENCE-v3compat.json",
         block=512,
     ),
 }

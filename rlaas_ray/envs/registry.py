@@ -140,7 +140,9 @@ def _view(name: str) -> Any:
 
 
 def _single(env: str, *, render_mode: str | None = None, **config: Any) -> vector.DomainEnv:
-    return vector.DomainEnv(domain(env, **config), render_mode=render_mode)
+    made = domain(env, **config)
+    kind = vector.MaskedDomainEnv if "action_mask" in made.reported else vector.DomainEnv
+    return kind(made, render_mode=render_mode)
 
 
 def _many(

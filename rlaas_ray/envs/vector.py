@@ -242,13 +242,37 @@ class DomainEnv(gymnasium.Env[Any, Any]):
         return self.domain.draw(self._state)
 
 
+class MaskedDomainEnv(DomainEnv):
+    """One environment of a domain that reports `action_mask`, with the method that stable-baselines3-contrib asks for."""
+
+    _mask: Bool | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Seen, dict[str, Any]]:
+        """As DomainEnv."""
+        seen, info = super().reset(seed=seed, options=options)
+        self._mask = info["action_mask"] > 0
+        return seen, info
+
+    def step(self, action: Any) -> tuple[Seen, float, bool, bool, dict[str, Any]]:
+        """As DomainEnv."""
+        stepped = super().step(action)
+        self._mask = stepped[-1]["action_mask"] > 0
+        return stepped
+
+    def action_masks(self) -> Bool:
+        """(A,) true where an action may be taken now."""
+        if self._mask is None:
+            raise Conflict("the environment has not been reset", cure="Call reset() first.")
+        return self._mask.copy()
+
+
 def _merge(into: State, part: State, *, on: Bool | I64) -> State:
-    return {name: _put(value, part[name], on=on) for name, value in into.items()}
+    return {name: _put_seen(value, part[name], on=on) for name, value in into.items()}
 
 
 def _woven(off: State, part: State, *, on: Bool) -> State:
     """Both parts in their rows: `part` where `on`, `off` elsewhere."""
-    return {name: _weave(value, part[name], on=on) for name, value in off.items()}
+    return {name: _woven_seen(value, part[name], on=on) for name, value in off.items()}
 
 
 def _woven_seen(off: Seen, part: Seen, *, on: Bool) -> Seen:
@@ -263,7 +287,7 @@ def _weave(off: Array, part: Array, *, on: Bool) -> Array:
 
 def _joined(parts: Sequence[Seen]) -> Seen:
     if isinstance(parts[0], dict):
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
     return np.concatenate(parts)
 
 
@@ -272,7 +296,8 @@ def _put_seen(into: Seen, part: Seen, *, on: Bool | I64) -> Seen:
 
 
 def _row(seen: Seen, row: int) -> Seen:
-    return {name: value[row].copy() for name, value in seen.items()} if isinstance(seen, dict) else seen[row].copy()
+    # An array even of one number: that is what a Box without axes holds.
+    return {name: _row(part, row) for name, part in seen.items()} if isinstance(seen, dict) else np.array(seen[row])
 
 
 def _put(into: Array, part: Array, *, on: Bool | I64) -> Array:

@@ -36,7 +36,8 @@ def legal(seen, *, space, rng, count):
 
 
 def arrays(value):
-    return [value[name] for name in sorted(value)] if isinstance(value, dict) else [value]
+    """The arrays of an observation, however its dicts are nested."""
+    return [leaf for name in sorted(value) for leaf in arrays(value[name])] if isinstance(value, dict) else [value]
 
 
 def walk(env, *, count, steps, rows=slice(None), actions=None, seed=3):
