@@ -33,6 +33,7 @@ from rlaas_ray.train.unexported import Decider, Unexported
 from rlaas_ray.train.user.counting import CountedVector, Tally
 from rlaas_ray.train.worlds import Worlds
 
+FOLLOWING = 5  # candidates that stand for what may follow: DS2's scheme, the one in force, DS2's multiples
 MODEL, REPLAY = "agent.safetensors", "replay.parquet"
 
 
@@ -163,7 +164,7 @@ class LastreamTrainer(Trainer, Unexported):
                 assert done.all()  # dataflows are cut after the same number of steps, and never end by themselves
                 break
         following = self._chosen(told[-1])
-        self._keep(choice, told=told, rewards=np.stack(rewards), following=following.candidates)
+        self._keep(choice, told=told, rewards=np.stack(rewards), following=following.candidates[:, :FOLLOWING])
         self.agent.scale.take(np.concatenate(rewards))
         if ended:
             self._tell(choice.schemes)
@@ -263,7 +264,7 @@ def made(plan: LastreamPlan, *, flow: flows.Flows) -> agents.StreamAgent:
             "horizon": plan.horizon,
             "gamma": plan.gamma,
             "target_every": plan.target_every,
-            "candidates": plan.candidates,
+            "candidates": min(FOLLOWING, plan.candidates),
         },
         experience_buffer_size=plan.buffer_size,
         seed=plan.seed,
