@@ -105,15 +105,15 @@ class LiveEdgePlacement(gymnasium.Env[Any, Any]):
         """
         if not self._state:
             raise errors.Conflict("the environment has not been reset", cure="Call reset() first.")
-        given, start_s = self.domain.check(np.asarray(action)[None]), self._clock.monotonic_s()
+        given = self.domain.check(np.asarray(action)[None])
         placement, before = self.placement, self._state
         try:
             sight = placement.look()
             outcomes = [self._acted(wanted, sight=sight) for wanted in self._wanted(given, sight=sight)]
-            sight = (
-                placement.look()
-            )  # as the period goes by: what is removed is gone, what is started holds its requests
-            self._wait(until_s=start_s + self._limits.period_s)
+            # The period counts from the last patch on, so that each service is free again when it is over.
+            until_s = self._clock.monotonic_s() + self._limits.period_s
+            sight = placement.look()  # of the period: what is removed is gone, what is started holds its requests
+            self._wait(until_s=until_s)
             reading = self._metrics.read()
             self._state = self._seen(
                 placement.look(), reading=reading, before=before["rate"][0], t=int(before["t"][0]) + 1

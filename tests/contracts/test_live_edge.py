@@ -131,6 +131,8 @@ class Real:
                 config.Service(name="pause", cpu=0.02, memory_gib=0.015625, rate=50, image_mb=1, sla_ms=100, base=40),
             ),
             start=((2, *(0 for _ in usable[1:])),),
+            dt_s=10.0,
+            start_s=5.0,
             images_everywhere=True,
         )
         self._core.create_namespace({"metadata": {"name": self.namespace}})
@@ -593,6 +595,19 @@ def test_a_service_is_changed_once_in_a_period(twin: Twin) -> None:
     other = placement.act(guards.Operation(1, target=1), sight=placement.look())
     assert (first.refused, other.refused) == (None, None)
     assert "one operation per 30 s" in second.refused
+    live.close()
+
+
+def test_a_slow_server_makes_the_step_longer_and_blocks_nothing(twin: Twin) -> None:
+    """The period counts from the patch, so the service is free again when the step is over."""
+    live, start = alive(twin), twin.clock.monotonic_s()
+    live.reset()
+    for action in (place(0, 0), place(0, 1)):
+        twin.api.fail("meanwhile", method="PATCH", act=lambda: twin.clock.advance(1.5))
+        *_, info = live.step(action)
+        assert not info["invalid"]
+        assert info["action_mask"][remove(0, 2)] == 1
+    assert twin.clock.monotonic_s() - start == pytest.approx(2 * 31.5)
     live.close()
 
 
