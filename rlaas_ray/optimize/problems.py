@@ -1,6 +1,6 @@
 """What a search is given: a pymoo problem with the names of its objectives, its box, its anchors and the final weights.
 
-Called by search.run. `5g` and `recommendation` are ours; `module:Class` is any pymoo Problem, which may say more about
+Called by search.run. `KNOWN` are ours; `module:Class` is any pymoo Problem, which may say more about
 itself by the attributes that `envs/recommendation/problem.py` has (`objectives, box, anchors, weights, warm_start`). Never
 evaluates a point.
 """
@@ -17,6 +17,7 @@ from pymoo.core.problem import Problem
 
 from rlaas_ray.envs.ran import problem as ran
 from rlaas_ray.envs.recommendation import problem as recommendation
+from rlaas_ray.envs.stream import problem as stream
 from rlaas_ray.errors import InvalidInput, NotFound, nearest
 from rlaas_ray.specs.arrays import F64, Bool
 from rlaas_ray.specs.optimize import OptimizeSpec
@@ -24,6 +25,7 @@ from rlaas_ray.specs.optimize import OptimizeSpec
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "5g": ran.RanPowerProblem,
     "recommendation": recommendation.SlateProblem,
+    "stream_parallelism": stream.StreamStaticProblem,
 }
 
 # name, unit, direction: the form of `metadata["objectives"]` of an env
