@@ -163,6 +163,14 @@ def test_a_cell_that_is_not_as_published_is_refused_and_nothing_is_left(folder, 
     assert left(tmp_path / "log") == []
 
 
+def test_a_line_is_counted_over_all_blocks(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(open_bandit, "_BLOCK_BYTES", 2000)
+    changed(folder / "bts" / "men" / "men.csv", row=55, click="3")
+    with pytest.raises(InvalidInput, match="3 in line 57"):
+        open_bandit.load(folder, root=tmp_path / "log")
+    assert left(tmp_path / "log") == []
+
+
 def edited(path: Path, change) -> None:
     lines = [line.split(",") for line in path.read_text().splitlines()]
     path.write_text("\n".join(",".join(change(i, line)) for i, line in enumerate(lines)) + "\n")

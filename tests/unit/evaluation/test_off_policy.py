@@ -118,6 +118,23 @@ def test_the_interval_is_honest_where_rewards_are_rare_and_weights_uneven(evenne
         assert delta < 75  # why the interval is not delta's alone
 
 
+def test_each_end_of_the_interval_is_the_further_one_of_two():
+    rng = np.random.default_rng(8)
+    wider = set()
+    for _ in range(200):
+        heavy = rng.random(300) < 0.1
+        weight = np.where(heavy, 5.0, 0.2)
+        reward = (rng.random(300) < np.where(heavy, *rng.random(2))).astype(float)
+        found, _ = off_policy.interval(reward, weight=weight, bounds=(0.0, 1.0))
+        delta, _ = off_policy.interval(reward, weight=weight, bounds=None)
+        ess = off_policy.effective_sample_size(weight)
+        wilson = off_policy._wilson(found.mean, ess=ess, bounds=(0.0, 1.0), z=1.959963984540054)
+        assert found.low == pytest.approx(max(min(delta.low, wilson[0]), 0.0))
+        assert found.high == pytest.approx(min(max(delta.high, wilson[1]), 1.0))
+        wider |= {("low", 0 < delta.low < wilson[0]), ("high", wilson[1] < delta.high < 1)}
+    assert {("low", True), ("low", False), ("high", True), ("high", False)} == wider
+
+
 def test_bounds_are_known_where_rewards_are_zero_or_one():
     ones, half = np.ones(200), np.full(200, 0.5)
     assert off_policy.estimate(ones, propensity=half, target=half).interval_kind == "wilson and delta"
