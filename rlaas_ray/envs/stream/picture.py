@@ -5,6 +5,7 @@ Called by `render()`. Shows the first row of a batch; changes nothing.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,7 @@ def _box(axes: Any, *, flow: Dataflow, state: Mapping[str, Any], number: int, at
         )
     else:
         entry = flow.tunable.index(number)
-        told = f"{one.name}\n{int(state['count'][0, entry])} instances\nbusy {busy:.0%}"
+        told = f"{one.name}\nx {int(state['count'][0, entry])}\nbusy {busy:.0%}"
         limit = float(model.buffers(flow, state["count"][:1])[0, number])
         full = min(float(state["queue"][0, number]) / limit, 1.0)
         axes.add_patch(Rectangle((corner[0], corner[1] - 0.12), _WIDE, 0.06, facecolor="#e8eaed"))
@@ -106,7 +107,7 @@ def _bars(axes: Any, *, flow: Dataflow, state: Mapping[str, Any], share: float) 
 
 
 def _places(flow: Dataflow) -> list[tuple[float, float]]:
-    """Columns by the longest way from a source, rows spread around the middle."""
+    """Columns by the longest way from a source; level with the middle of the inputs, or spread where two would overlap."""
     depth = [0] * len(flow.operators)
     for one in flow.order:
         for source, target in flow.pairs:
@@ -115,8 +116,11 @@ def _places(flow: Dataflow) -> list[tuple[float, float]]:
     found = [(0.0, 0.0)] * len(depth)
     for column in range(max(depth) + 1):
         members = [one for one, at in enumerate(depth) if at == column]
-        for row, one in enumerate(members):
-            found[one] = (1.25 * column, (len(members) - 1) / 2 - row)
+        level = [float(np.mean([found[s][1] for s, t in flow.pairs if t == one] or [0.0])) for one in members]
+        if any(abs(a - b) < 1.0 for a, b in itertools.combinations(level, 2)):
+            level = [(len(members) - 1) / 2 - row for row in range(len(members))]
+        for one, y in zip(members, level, strict=True):
+            found[one] = (1.25 * column, y)
     return found
 
 
