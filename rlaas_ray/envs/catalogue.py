@@ -79,7 +79,7 @@ ENTRIES: Mapping[str, Entry] = {
         baselines="rlaas_ray.envs.drones.fleet_baselines",
         card="REFERENCE-fleet.json",
         view="rlaas_ray.envs.drones.training:FleetView",
-        block=128,
+        block=1024,
     ),
     FLEET_TINY: Entry(
         domain="rlaas_ray.envs.drones.fleet_tiny:domain",

@@ -41,7 +41,9 @@ TRAFFIC_MPS = 10.0
 CRUISE_J_PER_M, RESERVE_J, NEED_MARGIN = 13.0, 4_000.0, 1.15
 GRAVITY = 9.80665
 _SIGNS = (1.0, 1.0, 1.0, 1.0, -1.0, -1.0)
-_MAY_BE_ZERO = {"zones", "traffic", "delay", "wind_mps", "gust_mps", "start_charge", "payload_kg"}
+_MAY_BE_ZERO = {
+    "zones", "traffic", "delay", "wind_mps", "gust_mps", "start_charge", "payload_kg", "order_every_s", "orders_at_start",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +164,7 @@ def _is_int(value: Any) -> bool:
 
 
 def _check_numbers(name: str, value: Any) -> None:
-    if isinstance(value, (str, Mapping)) or name in {"weights", "pads_m", "circle_m"}:
+    if isinstance(value, (str, Mapping)) or name in {"weights", "pads_m", "plan"}:
         return
     numbers = value if isinstance(value, tuple) else (value,)
     least_ok = all(

@@ -29,9 +29,9 @@ def start(params: DroneParams, streams: philox.Streams) -> dict[str, Any]:
     position, velocity = np.zeros((count, drones, 3)), np.zeros((count, drones, 3))
     goal = np.zeros((count, drones, 2))
     for k in range(drones):
-        position[:, k, :2] = _point(params, streams, drone=k, leg=np.zeros(count, np.int64))
+        position[:, k, :2] = _points(params, streams, drone=np.full(count, k), leg=np.zeros(count, np.int64))
         position[:, k, 2] = p.TRAFFIC_LAYERS_M[k]
-        goal[:, k] = _point(params, streams, drone=k, leg=np.ones(count, np.int64))
+        goal[:, k] = _points(params, streams, drone=np.full(count, k), leg=np.ones(count, np.int64))
         way = goal[:, k] - position[:, k, :2]
         velocity[:, k, :2] = way * (p.TRAFFIC_MPS / np.maximum(p.length(way), 1e-9))[:, None]
     return {
@@ -55,10 +55,12 @@ def advance(
     wanted = np.zeros_like(place)
     wanted[:, 0], wanted[:, 1] = east * pull, north * pull
     wanted = np.minimum(np.maximum((wanted - speed) * (1.0 / params.dt), -limit), limit)
-    brake = np.minimum(np.maximum(speed * (-1.0 / params.dt), -limit), limit)
-    other, moving = np.repeat(position, drones, axis=0), np.repeat(velocity, drones, axis=0)
-    kept = row_holds(params, position=place, velocity=speed, other=other, moving=moving, wanted=wanted)
-    made = np.where(kept[:, None], wanted, brake)
+    broken = np.flatnonzero(
+        ~_clear(params, position=place, velocity=speed, other=position, moving=velocity, wanted=wanted)
+    )
+    brake = np.minimum(np.maximum(speed[broken] * (-1.0 / params.dt), -limit[broken]), limit[broken])
+    made = wanted
+    made[broken] = brake
     place = place + speed * params.dt + made * (0.5 * params.dt * params.dt)
     speed = speed + made * params.dt
     near = np.abs(place[:, 0] - goal[..., 0].ravel()) + np.abs(place[:, 1] - goal[..., 1].ravel()) < _TURN_M
@@ -70,6 +72,26 @@ def advance(
         "traffic_goal": goal,
         "traffic_leg": leg,
     }
+
+
+def _clear(params: DroneParams, *, position: F64, velocity: F64, other: F64, moving: F64, wanted: F64) -> Bool:
+    """`row_holds` of traffic (B * K, 3) against the learners (B, 3), computed only where they are near enough for it to break."""
+    drones = params.traffic
+    top, dt = max(params.speed_mps[:2]), params.dt
+    reach = 2.0 * float(stopping_m(params, 0, velocity=np.asarray(top))) + 2.0 * params.separation_m + 12.0 * top * dt
+    each = position.reshape(-1, drones, 3)
+    near = np.maximum(np.abs(each[..., 0] - other[:, 0:1]), np.abs(each[..., 1] - other[:, 1:2])) < reach
+    rows = np.flatnonzero(near)
+    clear = np.ones(len(position), np.bool_)
+    clear[rows] = row_holds(
+        params,
+        position=position[rows],
+        velocity=velocity[rows],
+        other=other[rows // drones],
+        moving=moving[rows // drones],
+        wanted=wanted[rows],
+    )
+    return clear
 
 
 def row_holds(params: DroneParams, *, position: F64, velocity: F64, other: F64, moving: F64, wanted: F64) -> Bool:
@@ -131,14 +153,14 @@ def _reach(params: DroneParams, axis: int, *, velocity: F64, u: F64) -> F64:
 
 
 def _next_legs(params: DroneParams, *, goal: F64, leg: I64, turned: Bool, streams: philox.Streams) -> None:
-    for k in range(params.traffic):
-        rows = np.flatnonzero(turned[:, k])
-        if len(rows):
-            leg[rows, k] += 1
-            goal[rows, k] = _point(params, streams.take(rows), drone=k, leg=leg[rows, k])
+    row, drone = np.nonzero(turned)
+    leg[row, drone] += 1
+    goal[row, drone] = _points(params, streams.take(row), drone=drone, leg=leg[row, drone])
 
 
-def _point(params: DroneParams, streams: philox.Streams, *, drone: int, leg: I64) -> F64:
-    words = streams.words(p.u32([drone]), t=p.u32(leg), purpose=p.u32([p.TRAFFIC]))
+def _points(params: DroneParams, streams: philox.Streams, *, drone: I64, leg: I64) -> F64:
+    """(n, 2): where leg `leg` of traffic drone `drone` ends."""
+    counter = (p.u32(drone), p.u32(leg), p.u32([p.TRAFFIC]), streams.episode)
+    words = philox.philox(counter, key=(streams.seed, streams.index))
     found: F64 = philox.u01(words)[:, :2] * np.asarray(params.area_m)
     return found

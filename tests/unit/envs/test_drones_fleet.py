@@ -1,0 +1,247 @@
+"""DroneFleet: assignments, the queue, who is lost, dicts by agent, the swap, the bound, the tiny fleet."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from rlaas_ray.envs import multi_agent, philox
+from rlaas_ray.envs.drones import (
+    assignment,
+    baselines,
+    env,
+    fleet,
+    fleet_agents,
+    fleet_baselines,
+    fleet_references,
+    fleet_tiny,
+    queue,
+    training,
+)
+from rlaas_ray.envs.drones import params as p
+from rlaas_ray.errors import Conflict, InvalidInput
+
+
+def fly(made, *, steps, streams, pilot=None, seen=None, state=None):
+    """The states and infos of a crew over some steps."""
+    policy = fleet_baselines.crew(pilot or baselines.pd_field(), drones=made.params.drones)
+    if state is None:
+        state, seen, _ = made.reset(streams)
+    for _ in range(steps):
+        action = policy.distribution(seen.reshape(len(seen), -1)).reshape(len(seen), -1, 3)
+        state, seen, reward, cost, ended, cut, info = made.step(state, made.check(action), streams=streams)
+        yield state, seen, reward, cost, ended, cut, info
+
+
+@pytest.mark.slow
+def test_the_auction_costs_what_the_hungarian_costs_on_a_thousand_matrices():
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        costs = np.round(rng.uniform(0.0, 120.0, (10, 30)), 2)
+        drones, orders = assignment.auction(costs)
+        best = linear_sum_assignment(assignment.cents_of(costs))
+        assert len(set(drones)) == len(set(orders)) == 10
+        assert assignment.cents_of(costs)[drones, orders].sum() == assignment.cents_of(costs)[best].sum()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (3, 3), (6, 4)])
+def test_all_shapes_and_forbidden_pairs(shape):
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        costs = np.round(rng.uniform(0.0, 60.0, shape), 2)
+        costs[rng.random(shape) < 0.3] = np.inf
+        made = {name: method(costs) for name, method in assignment.METHODS.items()}
+        for drones, orders in made.values():
+            assert len(set(drones)) == len(set(orders)) == len(drones)
+            assert np.isfinite(costs[drones, orders]).all()
+        least = [np.where(np.isfinite(costs), costs, 1e6)]
+        best = least[0][linear_sum_assignment(least[0])]
+        for name in ("hungarian", "auction"):
+            assert costs[made[name]].sum() == pytest.approx(best[best < 1e6].sum(), abs=1e-9)
+        assert len(made["nearest"][0]) <= min(shape)
+
+
+def test_nearest_serves_the_oldest_order_first():
+    costs = np.asarray([[1.0, 5.0], [2.0, 100.0]])
+    drones, orders = assignment.nearest(costs)
+    assert list(zip(drones, orders, strict=True)) == [(0, 0), (1, 1)]
+    drones, orders = assignment.hungarian(costs)
+    assert list(zip(drones, orders, strict=True)) == [(0, 1), (1, 0)]
+
+
+@pytest.mark.slow
+def test_orders_are_kept_account_of_and_arrive_as_a_poisson_process():
+    made, streams = fleet.domain(), philox.streams(5, num_envs=32)
+    totals = np.zeros((32, 6))
+    for state, _, reward, cost, _, _, info in fly(made, steps=500, streams=streams):
+        totals += 10.0 * info["objectives"]
+        np.testing.assert_allclose(reward, info["agent_reward"].mean(axis=1))
+        np.testing.assert_allclose(cost, info["agent_cost"].mean(axis=1))
+        assert np.array_equal(
+            info["global_state"].reshape(32, 10, 32)[~info["alive"]], np.zeros((int((~info["alive"]).sum()), 32))
+        )
+        assert (np.abs(state["velocity"]) <= np.asarray([15.0, 15.0, 5.0])).all()
+    carried = np.isin(state["phase"], (p.TO_PICKUP, p.TO_DROP)).sum(axis=1)  # the lost keep theirs
+    waiting = (state["queue_number"] >= 0).sum(axis=1)
+    np.testing.assert_allclose(totals[:, 1] + carried + waiting, state["arrived"], atol=1e-9)
+    assert (totals[:, 0] <= totals[:, 1] + 1e-9).all()
+    assert (state["arrived"] - 10).mean() == pytest.approx(100.0 / 6.0, abs=3 * np.sqrt(100.0 / 6.0 / 32))
+
+
+def test_two_that_meet_are_lost_and_the_others_fly_on():
+    made, streams = fleet.domain(zones=0), philox.streams(1, num_envs=2)
+    state, seen, _ = made.reset(streams)
+    state["position"][0, 1] = state["position"][0, 0] + [1.0, 0.0, 0.0]
+    steps = list(fly(made, steps=3, streams=streams, state=state, seen=seen))
+    first, last = steps[0], steps[-1]
+    assert first[6]["alive"][0].tolist() == [False, False] + [True] * 8
+    assert first[6]["agent_reward"][0, :2] == pytest.approx([-20.0, -20.0], abs=0.5)
+    assert last[6]["agent_reward"][0, :2].tolist() == [0.0, 0.0]
+    assert last[1][0, 0].tolist() == [0.0] * 32
+    assert not last[4].any()
+    assert np.array_equal(last[0]["position"][0, 0], first[0]["position"][0, 0])
+    assert last[6]["alive"][1].all()
+
+
+def test_free_drones_loiter_and_low_ones_go_to_their_stands():
+    made = fleet.domain(orders_at_start=0, order_every_s=0.0, zones=0, start_charge=[0.4, 0.6])
+    streams = philox.streams(1, num_envs=4)
+    for state, *_ in fly(made, steps=200, streams=streams):
+        pass
+    low = state["phase"] == p.TO_PAD
+    start = made.reset(streams)[0]["energy"]
+    assert (low | (state["energy"] > 0.99 * 60_000.0) | (start > 0.5 * 60_000.0)).all()
+    free = state["phase"] == p.FREE
+    speed = np.linalg.norm(state["velocity"], axis=2)
+    assert free.any()
+    assert speed[free].mean() == pytest.approx(10.0, abs=2.0)
+    gaps = np.linalg.norm(queue.stands(made.params)[:, None] - queue.stands(made.params)[None], axis=2)
+    assert gaps[~np.eye(10, dtype=bool)].min() > 2 * made.params.arrival_m
+
+
+def test_the_swap_ends_when_all_are_across_and_a_field_keeps_drones_apart():
+    kept = {}
+    for name, pilot in (("pd", baselines.pd(12.0)), ("pd_field", baselines.pd_field(12.0))):
+        made = fleet.domain(scenario="antipodal", wind_mps=[0.0, 0.0], collision_m=0.001)
+        streams, near = philox.streams(3, num_envs=8), np.zeros(8)
+        over = np.zeros(8, bool)
+        for _, _, _, cost, ended, _, _ in fly(made, steps=220, streams=streams, pilot=pilot):
+            near += cost[:, 0] * ~over
+            over |= ended
+        kept[name] = (near.mean(), over.mean())
+    assert kept["pd"][0] > 0.0  # unshielded, they meet in the middle
+    assert kept["pd"][1] == 1.0
+    assert kept["pd_field"][0] < kept["pd"][0]
+
+
+@pytest.mark.slow
+def test_no_crew_exceeds_the_bound_and_assignment_pays():
+    streams, earned = philox.streams(1, num_envs=16), {}
+    for name in ("hungarian", "nearest"):
+        made = fleet.domain(assignment=name)
+        earned[name], _ = fleet_baselines.flown(made, fleet_baselines.pd_fast(), streams=streams)
+        assert (earned[name] < fleet_references.bound(made.params, streams)).all()
+    assert earned["hungarian"].mean() > earned["nearest"].mean()
+
+
+def test_agents_leave_when_they_are_lost_and_all_are_told_at_the_end():
+    made = fleet_agents.DroneFleet(zones=0, horizon=3)
+    with pytest.raises(Conflict):
+        made.step({})
+    seen, info = made.reset(seed=4)
+    assert made.agents == made.possible_agents == [f"drone_{k}" for k in range(10)]
+    assert all(made.observation_space(name).contains(one) for name, one in seen.items())
+    made._state["energy"][0, 3] = 1.0
+    act = {name: made.action_space(name).sample() for name in made.agents}
+    seen, rewards, ended, cut, info = made.step(act)
+    assert ended["drone_3"]
+    assert rewards["drone_3"] < -19.0
+    assert not ended["__all__"]
+    assert "drone_3" not in made.agents
+    seen, rewards, ended, cut, _ = made.step({name: act[name] for name in made.agents})
+    assert set(seen) == set(rewards) == set(made.possible_agents) - {"drone_3"}
+    seen, rewards, ended, cut, _ = made.step({name: act[name] for name in made.agents})
+    assert cut["__all__"]
+    assert made.agents == []
+    assert info["drone_0"]["global_state"].shape == (320,)
+
+
+def test_agents_earn_their_own_or_the_teams_mean_and_repeat_themselves():
+    own, team = fleet_agents.DroneFleet(), fleet_agents.DroneFleet(team=True)
+    first, _ = own.reset(seed=2)
+    again, _ = team.reset(seed=2)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    act = {name: own.action_space(name).sample() for name in own.agents}
+    (seen, rewards, *_), (same, shared, *_) = own.step(act), team.step(act)
+    assert all(np.array_equal(seen[name], same[name]) for name in seen)
+    assert set(shared.values()) == {pytest.approx(np.mean(list(rewards.values())))}
+    second, _ = own.reset()
+    assert not np.array_equal(first["drone_0"], second["drone_0"])
+
+
+def test_the_products_multi_agent_copies_take_it():
+    copies = multi_agent.make(
+        "rlaas_ray.envs.drones.fleet_agents:DroneFleet",
+        config={"horizon": 4, "drones": 3, "orders_at_start": 3},
+        copies=2,
+        seed=0,
+    )
+    over = []
+    for _ in range(9):
+        stepped = copies.step({agent.name: np.zeros((2, 3), np.float32) for agent in copies.agents})
+        over.append(stepped.over.all())
+    assert over == [False, False, False, True] * 2 + [False]
+
+
+def test_views_propose_velocities_and_rows_never_end():
+    for view, made in ((training.DroneView(), env.domain()), (training.FleetView(), fleet.domain())):
+        rows = view.make_vector(num_envs=3, seed=1, config={"horizon": 3})
+        seen, _ = rows.reset(seed=1)
+        assert seen.shape == (3 * view.units, 32)
+        assert np.array_equal(view.program.apply(seen.reshape(3, -1)).reshape(seen.shape), seen)
+        done = []
+        for _ in range(4):
+            seen, reward, ended, cut, info = rows.step(np.tile([0.5, 0.0, 0.0], (len(seen), 1)))
+            assert not ended.any()
+            assert not cut.any()
+            assert reward.shape == (3 * view.units,)
+            done.append(info["env_done"].all())
+        assert done == [False, False, True, False]
+        still = np.zeros((1, 32 * view.units), np.float32)
+        action = view.decoder.decode(np.tile([0.1, 0.1, 0.1], (1, view.units)), observations=still)
+        velocity = type(made)(made.params)
+        wanted = [0.1 * 15 / 0.5 / 5, 0.1 * 15 / 0.5 / 5, 0.1 * 5 / 0.5 / 3]
+        assert action[0, :3] == pytest.approx(wanted)
+        assert velocity.params is made.params
+
+
+@pytest.mark.slow
+def test_the_tiny_fleets_best_assignment_is_no_worse_than_any_other():
+    config = {}
+    best, _ = fleet_tiny.best_assignment(mode="balanced", seed=3, episodes=24, config=config)
+    sent, _ = fleet_baselines.flown(fleet_tiny.domain(), fleet_tiny.pd_field(), streams=philox.streams(3, num_envs=24))
+    assert (sent <= best + 1e-9).all()
+    assert (np.abs(sent - best) < 1e-9).mean() >= 0.5  # the Hungarian minimises time to the pickups, not energy
+    plans = list(itertools.permutations(range(3)))
+    worst, _ = fleet_baselines.flown(
+        fleet_tiny.domain(plan=plans[-1]), fleet_tiny.pd_field(), streams=philox.streams(3, num_envs=24)
+    )
+    assert (worst <= best + 1e-9).all()
+    assert worst.mean() < best.mean()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"scenario": "swap"},
+        {"assignment": "greedy"},
+        {"traffic": 1},
+        {"drones": 11},
+        {"plan": [0, 0]},
+        {"orders_at_start": 31},
+    ],
+)
+def test_senseless_fleets_are_refused(config):
+    with pytest.raises(InvalidInput):
+        fleet.domain(**config)
