@@ -26,7 +26,7 @@ from rlaas_ray.policies.lastream import generators, operators, replay
 from rlaas_ray.policies.lastream.evaluator import Evaluator, Scale
 from rlaas_ray.policies.lastream.gcn import Gcn
 from rlaas_ray.policies.lastream.operators import Operators
-from rlaas_ray.specs.arrays import F32, F64, I64, Array
+from rlaas_ray.specs.arrays import F64, I64, Array
 
 MAX_PARALLELISM = 8
 CANDIDATES = 10
@@ -82,7 +82,7 @@ class StreamAgent:
                 max_operators=self.config["max_operators"],
                 dropout=self.config["dropout"],
             ).to(self._device)
-        self._target = copy.deepcopy((self.gcn, self.evaluator))
+        self._target = (copy.deepcopy(self.gcn).eval(), copy.deepcopy(self.evaluator).eval())
         self._parameters = [*self.gcn.parameters(), *self.evaluator.parameters()]
         self._optimiser = torch.optim.Adam(
             self._parameters, lr=self.config["learning_rate"], weight_decay=self.config["weight_decay"]
@@ -176,7 +176,7 @@ class StreamAgent:
             chosen[None],
             rewards=np.array([reward * (1.0 - self.config["gamma"]) if td else reward]),
             discounts=np.array([self.config["gamma"] if follows else 0.0]),
-            after=(after.features, following),
+            after=(after, following),
             propensities=np.array([propensity]),
         )
         self.scale.take(np.array([reward]))
@@ -187,20 +187,20 @@ class StreamAgent:
         return self.learn(batch_size=batch_size, updates=max(1, batches))
 
     def embedding(self, told: Operators) -> Array:
-        """(B, output_dim) float32."""
+        """(B, output_dim) float32: of the dataflow under the scheme in force."""
         self.gcn.eval()
         with torch.no_grad():
-            found: Array = self._embedded(told).cpu().numpy()
+            graph = self._graph(_seen(told), schemes=told.current[:, None, :])
+            found: Array = self.gcn(*graph[:2], mask=graph[2]).cpu().numpy()
             return found
 
     def values(self, told: Operators, schemes: I64) -> F64:
         """(B, k) of schemes (B, k, n), in units of standardised reward; as the agent acts, without dropout."""
         self.gcn.eval()
         self.evaluator.eval()
-        shares = torch.as_tensor(schemes / self.max_parallelism, dtype=torch.float32, device=self._device)
         with torch.no_grad():
-            found: F64 = self.evaluator(self._embedded(told), shares).cpu().numpy().astype(np.float64)
-            return found
+            found: F64 = self._values((self.gcn, self.evaluator), _seen(told), schemes=schemes).cpu().numpy()
+            return found.astype(np.float64)
 
     def remember(
         self,
@@ -209,26 +209,22 @@ class StreamAgent:
         *,
         rewards: F64,
         discounts: F64,
-        after: tuple[F32, I64],
+        after: tuple[Operators, I64],
         propensities: F64,
     ) -> None:
         """Keeps transitions (B, ...).
 
-        `rewards` of the intervals until `after` (with "td" weighted by (1 - gamma) gamma^i), `discounts` of what follows, and its
-        features with the candidates (B, k, n) there.
+        `rewards` of the intervals until `after` (with "td" weighted by (1 - gamma) gamma^i), `discounts` of what follows, and the
+        candidates (B, k, n) there.
         """
-        batch = len(rewards)
         if before.count > self.config["max_operators"]:
             raise InvalidInput("operators", given=before.count, expected=f"at most {self.config['max_operators']}")
         self.replay.add(
             {
-                "features": before.features,
-                "next_features": after[0],
-                "adjacency": np.broadcast_to(before.adjacency(), (batch, before.count, before.count)),
-                "mask": np.ones((batch, before.count), dtype=np.float32),
+                **_seen(before),
+                **{f"next_{name}": value for name, value in _state(after[0]).items()},
                 "scheme": schemes.astype(np.int32),
                 "next_schemes": after[1].astype(np.int32),
-                "limit": np.full(batch, before.max_parallelism, dtype=np.int32),
                 "reward": rewards,
                 "discount": discounts,
                 "propensity": propensities,
@@ -316,29 +312,39 @@ class StreamAgent:
             self._recent.clear()
         return found
 
-    def _embedded(self, told: Operators) -> torch.Tensor:
-        features = torch.from_numpy(told.features).to(self._device)
-        adjacency = torch.from_numpy(told.adjacency()).to(self._device).expand(len(features), -1, -1)
-        found: torch.Tensor = self.gcn(features, adjacency, mask=torch.ones(features.shape[:2], device=self._device))
+    def _values(self, networks: tuple[Gcn, Evaluator], seen: replay.Columns, *, schemes: I64) -> torch.Tensor:
+        """(B, k): each dataflow is embedded once for each scheme, as it would be under it."""
+        gcn, evaluator = networks
+        features, adjacency, mask = self._graph(seen, schemes=schemes)
+        shares = torch.as_tensor(schemes / seen["limit"][:, None, None], dtype=torch.float32, device=self._device)
+        embedding = gcn(features, adjacency, mask=mask).reshape(*schemes.shape[:2], -1)
+        found: torch.Tensor = evaluator(embedding, shares)
         return found
 
+    def _graph(self, seen: replay.Columns, *, schemes: I64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features, adjacency and mask of B * k graphs, the schemes of a dataflow side by side."""
+        count = schemes.shape[1]
+        would_be = operators.under(schemes, current=seen["current"], demand=seen["demand"], limit=seen["limit"])
+        as_is = np.repeat(seen["features"][:, None], count, axis=1)
+        features = np.concatenate([as_is, would_be], axis=3).astype(np.float32)
+        graphs = (features, *(np.repeat(seen[name][:, None], count, axis=1) for name in ("adjacency", "mask")))
+        flat = [torch.from_numpy(part.reshape(-1, *part.shape[2:])).to(self._device) for part in graphs]
+        return flat[0], flat[1], flat[2]
+
     def _update(self, rows: replay.Columns) -> float:
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(value)).to(self._device) for name, value in rows.items()}
-        count = int(tensors["mask"].sum(dim=1).max())
-        adjacency, mask = tensors["adjacency"][:, :count, :count], tensors["mask"][:, :count]
-        limit = tensors["limit"].float()[:, None, None]
-        value = self.evaluator(
-            self.gcn(tensors["features"][:, :count], adjacency, mask=mask), tensors["scheme"][:, None, :count] / limit
-        )[:, 0]
-        discount = tensors["discount"].float()
-        wanted = ((tensors["reward"] - self.scale.mean * (1.0 - tensors["discount"])) / self.scale.deviation).float()
+        count = int(rows["mask"].sum(axis=1).max())
+        seen = {name: rows[name][:, :count] for name in ("features", "current", "demand", "mask")}
+        seen |= {"adjacency": rows["adjacency"][:, :count, :count], "limit": rows["limit"]}
+        value = self._values((self.gcn, self.evaluator), seen, schemes=rows["scheme"][:, None, :count])[:, 0]
+        discount = rows["discount"]
+        wanted = (rows["reward"] - self.scale.mean * (1.0 - discount)) / self.scale.deviation
         if self.config["horizon"] == "td":
+            after = seen | {name: rows[f"next_{name}"][:, :count] for name in ("features", "current", "demand")}
             with torch.no_grad():
-                gcn, evaluator = (part.eval() for part in self._target)
-                seen = gcn(tensors["next_features"][:, :count], adjacency, mask=mask)
-                following = evaluator(seen, tensors["next_schemes"][:, :, :count] / limit).amax(dim=1)
-                wanted = wanted + discount * following
-        loss = torch.nn.functional.huber_loss(value, wanted)
+                following = self._values(self._target, after, schemes=rows["next_schemes"][:, :, :count])
+            wanted = wanted + discount * following.amax(dim=1).cpu().numpy()
+        target = torch.as_tensor(wanted, dtype=torch.float32, device=self._device)
+        loss = torch.nn.functional.huber_loss(value, target)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._optimiser.step()
@@ -354,6 +360,21 @@ class StreamAgent:
         return {
             f"{part}.{name}": value for part, module in parts.items() for name, value in module.state_dict().items()
         }
+
+
+def _state(told: Operators) -> dict[str, replay.Column]:
+    return {"features": told.features, "current": told.current.astype(np.int32), "demand": np.nan_to_num(told.demand)}
+
+
+def _seen(told: Operators) -> dict[str, replay.Column]:
+    """What the networks are shown of dataflows, by the names of the replay's columns."""
+    batch = len(told.current)
+    return {
+        **_state(told),
+        "adjacency": np.repeat(told.adjacency()[None], batch, axis=0),
+        "mask": np.ones((batch, told.count), dtype=np.float32),
+        "limit": np.full(batch, told.max_parallelism, dtype=np.int32),
+    }
 
 
 def softmax(values: F64, schemes: I64, *, temperature: float) -> F64:

@@ -31,8 +31,8 @@ class Evaluator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, embedding: Tensor, shares: Tensor) -> Tensor:
-        """(B, e) and p/P (B, k, n) -> values (B, k). Raises InvalidInput for more operators than it was built for."""
-        batch, count, operators = shares.shape
+        """Embeddings (B, k, e) and p/P (B, k, n) -> values (B, k). Raises InvalidInput for too many operators."""
+        operators = shares.shape[2]
         if operators > self.max_operators:
             raise InvalidInput(
                 "operators of the dataflow",
@@ -41,8 +41,7 @@ class Evaluator(nn.Module):
                 cure='Make the agent with action_evaluator_config={"max_operators": ...}; its weights are new then.',
             )
         padded = nn.functional.pad(shares, (0, self.max_operators - operators))
-        seen = embedding[:, None, :].expand(batch, count, embedding.shape[1])
-        values: Tensor = self.layers(torch.cat([seen, padded], dim=2)).squeeze(2)
+        values: Tensor = self.layers(torch.cat([embedding, padded], dim=2)).squeeze(2)
         return values
 
 

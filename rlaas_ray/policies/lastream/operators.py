@@ -3,7 +3,7 @@
 Called by agent.py for people's dicts or objects, and by whoever has the numbers as arrays already (`describe`). Never guesses:
 what is no finite number is refused by operator and key.
 
-`B` dataflows, `n` operators, `F` features.
+`B` dataflows, `k` schemes of each, `n` operators, `F` features.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import ds2
-from rlaas_ray.specs.arrays import F32, F64, I64, Bool
+from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
 
 # Each quantity, the names it goes by, and what it is when nobody says. Shares are of 1.
 QUANTITIES: Mapping[str, tuple[tuple[str, ...], float]] = {
@@ -36,7 +36,8 @@ QUANTITIES: Mapping[str, tuple[tuple[str, ...], float]] = {
 }
 NAMES = ("name", "operator_name")
 SPOUT = "spout"
-FEATURES = 16
+STATE, SCHEME = 16, 4  # features of an operator as it stands, and of what a scheme would make of it
+FEATURES = STATE + SCHEME
 _TOO_MANY = 1e9  # instances, or records out for each in: beyond it all is the same
 
 
@@ -54,7 +55,7 @@ class Operators:
     current: I64  # (B, n), in 1..max_parallelism
     demand: F64  # (B, n), instances that the offered rate needs, unrounded; NaN where nobody knows
     wanted: I64  # (B, n), the DS2 scheme
-    features: F32  # (B, n, F)
+    features: F32  # (B, n, STATE)
     load: F64  # (B, n), how busy, to tell the busiest from the idlest
     max_parallelism: int
 
@@ -189,6 +190,19 @@ def describe(
     )
 
 
+def under(schemes: I64, *, current: I64, demand: F64, limit: Array) -> F32:
+    """(B, k, n, SCHEME): what schemes (B, k, n) would make of each operator: count, change, whether the job restarts, load.
+
+    `limit` (B,) is P. A network that sees counts alone has to find out by itself that they equal those in force.
+    """
+    most = np.asarray(limit, dtype=np.float64)[:, None, None]
+    change = (schemes - current[:, None, :]) / most
+    restarts = np.broadcast_to((change != 0).any(axis=2, keepdims=True), change.shape)
+    load = np.nan_to_num(demand)[:, None, :] / np.maximum(schemes, 1)
+    found: F32 = np.stack([schemes / most, change, restarts, np.minimum(load, 4.0)], axis=3).astype(np.float32)
+    return found
+
+
 def _inflow(rate: F64, *, passes: F64, edges: tuple[tuple[int, int], ...], roots: tuple[int, ...]) -> F64:
     """(B, n) records/s that reach each operator when nothing holds them up; its own `input_rate` where no source tells one."""
     inflow = np.zeros_like(rate)
@@ -210,7 +224,7 @@ def _features(
     sends, receives = np.zeros(shape[1]), np.zeros(shape[1])
     for source, target in edges:
         sends[source], receives[target] = 1.0, 1.0
-    found = np.zeros((*shape, FEATURES), dtype=np.float32)
+    found = np.zeros((*shape, STATE), dtype=np.float32)
     columns = (
         np.log1p(np.maximum(told["processing_capability"], 0.0)) / 20.0,
         np.log1p(np.maximum(told["input_rate"], 0.0)) / 20.0,

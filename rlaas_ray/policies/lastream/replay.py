@@ -12,22 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rlaas_ray.errors import Conflict, InvalidInput, NotFound
-from rlaas_ray.policies.lastream.operators import FEATURES
-from rlaas_ray.specs.arrays import F64, I64, Array
+from rlaas_ray.policies.lastream.operators import STATE
+from rlaas_ray.specs.arrays import F64, I64
 
-Columns = Mapping[str, Array]
+Column = npt.NDArray[Any]  # each has a dtype of its own
+Columns = Mapping[str, Column]
 _META = b"rlaas.replay"
 
 
 class Replay:
     """A ring of `capacity` transitions.
 
-    Columns: `features, next_features` (n, F), `adjacency` (n, n), `mask` (n,), `scheme` (n,), `next_schemes` (k, n), `limit` (the
-    P of p/P), `reward`, `discount` (of what follows; 0: nothing does), `propensity`.
+    Columns: `features` (n, STATE), `current` and `demand` (n,), each with `next_` as well, `adjacency` (n, n), `mask` (n,),
+    `scheme` (n,), `next_schemes` (k, n), `limit` (the P of p/P), `reward`, `discount` (of what follows; 0: nothing does),
+    `propensity`.
     """
 
     def __init__(self, capacity: int, *, operators: int, candidates: int) -> None:
@@ -35,8 +38,15 @@ class Replay:
             raise InvalidInput("experience_buffer_size", given=capacity, expected="1 or more")
         n = operators
         shapes: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
-            "features": ((n, FEATURES), np.float32),
-            "next_features": ((n, FEATURES), np.float32),
+            **{
+                f"{when}{name}": (shape, kind)
+                for when in ("", "next_")
+                for name, shape, kind in (
+                    ("features", (n, STATE), np.float32),
+                    ("current", (n,), np.int32),
+                    ("demand", (n,), np.float64),
+                )
+            },
             "adjacency": ((n, n), np.float32),
             "mask": ((n,), np.float32),
             "scheme": ((n,), np.int32),
@@ -47,7 +57,7 @@ class Replay:
             "propensity": ((), np.float64),
         }
         self.capacity, self.operators, self.candidates = capacity, operators, candidates
-        self._rows: dict[str, Array] = {
+        self._rows: dict[str, Column] = {
             name: np.zeros((capacity, *shape), dtype=kind) for name, (shape, kind) in shapes.items()
         }
         self._next, self._size = 0, 0

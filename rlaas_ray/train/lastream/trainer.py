@@ -202,7 +202,7 @@ class LastreamTrainer(Trainer, Unexported):
                 choice.schemes,
                 rewards=earned,
                 discounts=np.full(len(earned), gamma ** (back + 1) if td else 0.0),
-                after=(told[-1].features, following),
+                after=(told[-1], following),
                 propensities=choice.propensities if number == 0 else np.ones(len(earned)),
             )
 

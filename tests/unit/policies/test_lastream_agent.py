@@ -240,8 +240,9 @@ def test_settings_are_checked_by_name():
 def rows(count, first=0):
     n, k = 3, 4
     return {
-        "features": np.ones((count, n, 16), np.float32),
-        "next_features": np.ones((count, n, 16), np.float32),
+        **{f"{when}features": np.ones((count, n, 16), np.float32) for when in ("", "next_")},
+        **{f"{when}current": np.ones((count, n), np.int32) for when in ("", "next_")},
+        **{f"{when}demand": np.ones((count, n)) for when in ("", "next_")},
         "adjacency": np.ones((count, n, n), np.float32),
         "mask": np.ones((count, n), np.float32),
         "scheme": np.ones((count, n), np.int32),

@@ -99,7 +99,7 @@ def test_the_numbers_of_parameters():
 
 def test_more_operators_than_the_evaluator_takes_are_refused():
     with pytest.raises(InvalidInput, match="at most 10"):
-        Evaluator()(torch.zeros(1, 64), torch.zeros(1, 2, 11))
+        Evaluator()(torch.zeros(1, 2, 64), torch.zeros(1, 2, 11))
 
 
 def test_the_scale_is_that_of_all_rewards():
