@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pymoo.core.problem import Problem
 
+from rlaas_ray.envs.edge import problem as edge
 from rlaas_ray.envs.ran import problem as ran
 from rlaas_ray.envs.recommendation import problem as recommendation
 from rlaas_ray.envs.stream import problem as stream
@@ -24,6 +25,7 @@ from rlaas_ray.specs.optimize import OptimizeSpec
 
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "5g": ran.RanPowerProblem,
+    "edge_placement": edge.EdgeStaticProblem,
     "recommendation": recommendation.SlateProblem,
     "stream_parallelism": stream.StreamStaticProblem,
 }

@@ -65,10 +65,10 @@ def params(
         if given not in known:
             raise InvalidInput(name, given=given, expected=", ".join(known), cure="Leave it out for the first.")
     rtt = np.asarray([node.rtt_ms for node in instance.nodes], dtype=np.float64).T
-    rate = np.asarray([one.rate for one in instance.services])
-    slack_s = (np.asarray([one.sla_ms for one in instance.services])[:, None, None] - rtt) / 1000.0
+    rate = np.asarray([one.rate for one in instance.services], dtype=np.float64)
+    slack_s = (np.asarray([one.sla_ms for one in instance.services], dtype=np.float64)[:, None, None] - rtt) / 1000.0
     scaled = rate[:, None, None] * np.maximum(slack_s, 0.0)
-    base = np.asarray([one.base for one in instance.services])
+    base = np.asarray([one.base for one in instance.services], dtype=np.float64)
     return Params(
         instance=instance,
         known=moves.tables(instance),
@@ -83,7 +83,7 @@ def params(
         scaled=scaled,
         decay=np.exp(-scaled),
         late=slack_s <= 0.0,
-        price=np.asarray([node.price for node in instance.nodes]),
+        price=np.asarray([node.price for node in instance.nodes], dtype=np.float64),
     )
 
 

@@ -48,18 +48,18 @@ def tables(instance: config.Instance) -> Tables:
     kinds = (config.NONE, config.PLACE, config.REMOVE, config.MOVE)
     service, source, target = (np.asarray([entry[k] for entry in read], dtype=np.int64) for k in (1, 2, 3))
     moved = np.asarray([entry[0] == config.MOVE for entry in read])
-    image = np.asarray([one.image_mb for one in instance.services])
-    pull = np.asarray([node.pull_mbps for node in instance.nodes])
+    image = np.asarray([one.image_mb for one in instance.services], dtype=np.float64)
+    pull = np.asarray([node.pull_mbps for node in instance.nodes], dtype=np.float64)
     delay = instance.start_s + image[:, None] * 8.0 / pull
 
     def steps(delay_s: Any) -> Any:
         return np.clip(np.ceil(np.asarray(delay_s) / instance.dt_s), 1, instance.slots).astype(np.int64)
 
     return Tables(
-        cpu=np.asarray([one.cpu for one in instance.services]),
-        memory=np.asarray([one.memory_gib for one in instance.services]),
-        cpu_capacity=np.asarray([node.cpu for node in instance.nodes]),
-        memory_capacity=np.asarray([node.memory_gib for node in instance.nodes]),
+        cpu=np.asarray([one.cpu for one in instance.services], dtype=np.float64),
+        memory=np.asarray([one.memory_gib for one in instance.services], dtype=np.float64),
+        cpu_capacity=np.asarray([node.cpu for node in instance.nodes], dtype=np.float64),
+        memory_capacity=np.asarray([node.memory_gib for node in instance.nodes], dtype=np.float64),
         kind=np.asarray([kinds.index(entry[0]) for entry in read], dtype=np.int64),
         service=service,
         source=source,
