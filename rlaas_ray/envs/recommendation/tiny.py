@@ -113,9 +113,13 @@ def action_values() -> F64:
 
 
 def solve(policy: F64 | None) -> tuple[F64, F64]:
-    """Values (41, 625) and action values (41, 625, 6) of a policy (625, 6) of probabilities, or of the optimum for None."""
+    """Values (41, 625) and action values (41, 625, 6) of a policy, or of the optimum for None.
+
+    policy: probabilities (41, 625, 6), or (625, 6) where the budget does not matter.
+    """
     values, found = np.zeros((BUDGET + 1, STATES)), np.zeros((BUDGET + 1, STATES, len(SLATES)))
     probability, up, above, below = _transitions()
+    followed = None if policy is None else np.broadcast_to(policy, found.shape)
     for budget in range(1, BUDGET + 1):
         for slate in range(len(SLATES)):
             worth = probability[slate, -1] * values[budget - 1]
@@ -125,8 +129,18 @@ def solve(policy: F64 | None) -> tuple[F64, F64]:
                 hoped = up[topic] * then[above[topic]] + (1.0 - up[topic]) * then[below[topic]]
                 worth = worth + probability[slate, slot] * (min(budget, WATCH) + hoped)
             found[budget, :, slate] = worth
-        values[budget] = found[budget].max(axis=1) if policy is None else (policy * found[budget]).sum(axis=1)
+        values[budget] = (
+            found[budget].max(axis=1) if followed is None else (followed[budget] * found[budget]).sum(axis=1)
+        )
     return values, found
+
+
+def observations() -> F32:
+    """What is seen at every budget and point of the grid, in the order of `solve`'s values: (41, 625, 5)."""
+    seen = np.empty((BUDGET + 1, STATES, OBSERVATION), dtype=np.float32)
+    seen[..., :TOPICS] = GRID[_levels()]
+    seen[..., TOPICS] = (np.arange(BUDGET + 1) / BUDGET)[:, None]
+    return seen
 
 
 def myopic() -> I64:

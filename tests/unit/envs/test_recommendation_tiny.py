@@ -38,6 +38,13 @@ def test_no_policy_is_better_and_time_is_worth_having():
     assert (best >= tiny.solve(greedy())[0] - 1e-12).all()
 
 
+def test_the_optimum_that_serves_is_the_optimum_of_the_pass():
+    seen = tiny.observations()
+    slate = baselines_tiny.optimum().distribution(seen.reshape(-1, 5)).astype(int).reshape(41, 625)
+    value = tiny.solve(np.eye(6)[slate])[0]
+    assert value == pytest.approx(tiny.solve(None)[0], abs=1e-12)
+
+
 def test_equals_go_to_the_first_slate():
     assert tiny.myopic()[NEUTRAL] == 0
     assert tiny.SLATES[0].tolist() == [0, 1]  # the costliest
