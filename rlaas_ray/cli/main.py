@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "reward": ("rlaas_ray.cli.decisions", "reward", "Report the outcome of a decision."),
     "log": ("rlaas_ray.cli.decisions", "log", "The decision log: export."),
     "data": ("rlaas_ray.cli.data", "data", "Logged data of others: import."),
-    "ope": ("rlaas_ray.cli.ope", "ope", "Estimate a policy's value from a log; exit 3 where the log supports none."),
+    "ope": ("rlaas_ray.cli.ope", "ope", "Estimate a policy's value from logged decisions."),
     "keys": ("rlaas_ray.cli.keys", "keys", "API keys: create, list, revoke."),
     "audit": ("rlaas_ray.cli.audit", "audit", "The audit log: verify, show."),
     "completion": ("rlaas_ray.cli.completion", "completion", "Print the completion script of a shell."),

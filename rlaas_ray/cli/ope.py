@@ -30,7 +30,7 @@ _UNIFORM = "uniform"
 @click.option("--level", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
 @output.json_option
 def ope(*, policy: str, log: str, as_json: bool, **told: Any) -> int:
-    """Estimate a policy's value from a log; exit 3 where the log supports none."""
+    """Estimate a policy's value from logged decisions."""
     found = _found(policy, log=log, **told)
     if as_json:
         output.document(found)
