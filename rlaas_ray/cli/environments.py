@@ -142,7 +142,8 @@ def score(*, env_id: str, policy: str, mode: str | None, episodes: int, as_json:
     "--steps", type=click.IntRange(0, 10_000), default=20, show_default=True, help="Steps before the picture."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-def picture(*, env_id: str, target: Path, policy: str, mode: str | None, steps: int, seed: int) -> None:
+@output.json_option
+def picture(*, env_id: str, target: Path, policy: str, mode: str | None, steps: int, seed: int, as_json: bool) -> None:
     """Draw the state after some steps of a policy; a GIF shows every step."""
     from PIL import Image
 
@@ -154,7 +155,7 @@ def picture(*, env_id: str, target: Path, policy: str, mode: str | None, steps: 
         frames[-1].save(target)
     else:
         frames[0].save(target, save_all=True, append_images=frames[1:], duration=100, loop=0)
-    output.say(f"wrote {target}")
+    _wrote(target, as_json=as_json)
 
 
 def _frames(env_id: str, *, policy: str, mode: str | None, steps: int, seed: int) -> list[Any]:
@@ -183,7 +184,10 @@ def _frames(env_id: str, *, policy: str, mode: str | None, steps: int, seed: int
 @click.option("--mode", "modes", multiple=True, help="Only these settings; again for several. [all]")
 @click.option("--episodes", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Per seed.")
 @click.option("--revision", default="", help="Git revision to write down.")
-def reference(*, env_id: str, target: Path, modes: tuple[str, ...], episodes: int, revision: str) -> None:
+@output.json_option
+def reference(
+    *, env_id: str, target: Path, modes: tuple[str, ...], episodes: int, revision: str, as_json: bool
+) -> None:
     """Measure an env's card anew: every baseline and reference on the same worlds."""
     from rlaas_ray.envs import scoring
 
@@ -201,7 +205,14 @@ def reference(*, env_id: str, target: Path, modes: tuple[str, ...], episodes: in
         measured[mode] = scoring.measure_reference(env_id, setting=mode, episodes=episodes, told=told)
     date = dt.datetime.now(tz=dt.UTC).date().isoformat()
     target.write_text(scoring.text(scoring.document(env_id, measured, revision=revision, date=date)), encoding="utf-8")
-    output.say(f"wrote {target}")
+    _wrote(target, as_json=as_json)
+
+
+def _wrote(target: Path, *, as_json: bool) -> None:
+    if as_json:
+        output.document({"path": str(target)})
+    else:
+        output.say(f"wrote {target}")
 
 
 def _play(env_id: str, *, policy: str, mode: str | None, config: Mapping[str, Any]) -> Any:

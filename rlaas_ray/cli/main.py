@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "down": ("rlaas_ray.cli.down", "down", "Stop the runtime; touches nothing that `up` did not start."),
     "status": ("rlaas_ray.cli.status", "status", "Show what of the runtime lives, and where it answers."),
     "doctor": ("rlaas_ray.cli.doctor", "doctor", "Check this machine and this home; each fault with its cure."),
-    "env": ("rlaas_ray.cli.environments", "env", "Environments: list, show, check, bench, score."),
+    "env": ("rlaas_ray.cli.environments", "env", "Environments: list, show, check, bench, score, picture, reference."),
     "algorithms": ("rlaas_ray.cli.algorithms", "algorithms", "Algorithms: list, show, check."),
     "train": ("rlaas_ray.cli.train", "train", "Train a policy, write a bundle, register it."),
     "tune": ("rlaas_ray.cli.tune", "tune", "Search what a training takes; the best policy is registered."),
