@@ -71,6 +71,7 @@ class _Pod:
     node: str | None = None
     ready_s: float = 0.0
     ready: bool = False
+    gone_s: float = 0.0  # of one that was deleted
 
 
 @dataclass
@@ -81,6 +82,7 @@ class _State:
     number: int = 0
     deployments: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: list[_Pod] = field(default_factory=list)
+    ending: list[_Pod] = field(default_factory=list)  # deleted, still listed
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     cached: set[tuple[str, str]] = field(default_factory=set)  # (image, node)
 
@@ -88,7 +90,8 @@ class _State:
 class KubeApi:
     """`start_s(deployment, image_cached)` is the time from scheduling to Ready; `rbac` the documents whose rights hold.
 
-    Without `rbac` every request is allowed. `tokens`: bearer token -> service account `namespace:name`.
+    Without `rbac` every request is allowed. `tokens`: bearer token -> service account `namespace:name`. A deleted pod is listed,
+    with its deletionTimestamp, for `grace_s` more; its requests are free at once.
     """
 
     def __init__(
@@ -99,8 +102,10 @@ class KubeApi:
         start_s: Callable[[str, bool], float] | None = None,
         rbac: Iterable[Mapping[str, Any]] | None = None,
         tokens: Mapping[str, str] | None = None,
+        grace_s: float = 0.0,
     ) -> None:
         self.namespace = namespace
+        self._grace_s = grace_s
         self.requests: list[Request] = []
         self._clock, self._start_s = clock, start_s or _ten_seconds
         self._rights = None if rbac is None else Rights(rbac)
@@ -285,7 +290,7 @@ class KubeApi:
             made = [(p, self._pod(p)) for p in state.pods if p.ready]
             items = [kube_objects.pod_metrics(body, stamp=self._stamp()) for _, body in made]
         elif namespace == self.namespace:
-            items = [self._pod(p) for p in state.pods]
+            items = [self._pod(p) for p in [*state.pods, *state.ending]]
         kind = {"nodes": "Node", "deployments": "Deployment", "pods": "PodMetrics" if group else "Pod"}[resource]
         versions = {"": "v1", "apps": "apps/v1", "metrics.k8s.io": "metrics.k8s.io/v1beta1"}
         chosen = kube_objects.selected(items, query.get("labelSelector", ""))
@@ -325,6 +330,7 @@ class KubeApi:
     def _tick(self) -> None:
         """Bring every pod to where it is by now."""
         now = self._clock.monotonic_s()
+        self._state.ending = [p for p in self._state.ending if now < p.gone_s]
         for pod in self._state.pods:
             if pod.node is None:
                 self._schedule(pod)
@@ -343,6 +349,9 @@ class KubeApi:
             self._schedule(made)
         leaving = sorted(pods, key=lambda p: (p.node is not None, p.ready, -p.number))[: max(0, len(pods) - wanted)]
         self._state.pods = [p for p in self._state.pods if p not in leaving]
+        for pod in leaving:
+            pod.gone_s = self._clock.monotonic_s() + self._grace_s
+        self._state.ending += leaving
         self._update(name)
 
     def _schedule(self, pod: _Pod) -> None:
@@ -372,6 +381,7 @@ class KubeApi:
             node=pod.node,
             ready=pod.ready,
             created=self._stamp(pod.created_s),
+            deleted=self._stamp(pod.gone_s) if pod in self._state.ending else None,
         )
 
     def _update(self, name: str) -> None:

@@ -148,8 +148,10 @@ def scale(made: Mapping[str, Any]) -> Body:
     }
 
 
-def pod(made: Mapping[str, Any], *, name: str, node: str | None, ready: bool, created: str) -> Body:
-    """A pod of a Deployment: waiting for a node, starting, or ready."""
+def pod(
+    made: Mapping[str, Any], *, name: str, node: str | None, ready: bool, created: str, deleted: str | None
+) -> Body:
+    """A pod of a Deployment: waiting for a node, starting, ready, or on its way out."""
     template = made["spec"]["template"]
     conditions = [
         {"type": "PodScheduled", "status": "True"}
@@ -158,6 +160,7 @@ def pod(made: Mapping[str, Any], *, name: str, node: str | None, ready: bool, cr
         {"type": "Ready", "status": "True" if ready else "False"},
     ]
     placed = {"nodeName": node} if node else {}
+    ending = {"deletionTimestamp": deleted, "deletionGracePeriodSeconds": 30} if deleted else {}
     return {
         "kind": "Pod",
         "apiVersion": "v1",
@@ -168,7 +171,8 @@ def pod(made: Mapping[str, Any], *, name: str, node: str | None, ready: bool, cr
             "resourceVersion": made["metadata"]["resourceVersion"],
             "creationTimestamp": created,
             "labels": template["metadata"]["labels"],
-        },
+        }
+        | ending,
         "spec": template["spec"] | placed,
         "status": {"phase": "Running" if ready else "Pending", "conditions": conditions},
     }

@@ -89,6 +89,7 @@ class Twin:
                 start_s=lambda name, cached: instance.start_s + (0.0 if cached else pull[name]),
                 rbac=RBAC,
                 tokens={TOKEN: ACCOUNT},
+                grace_s=45.0,
             )
         )
         for node in instance.nodes:
@@ -649,6 +650,21 @@ def test_the_second_half_of_a_move_is_tried_until_it_is_done(twin: Twin) -> None
     twin.api.fail(409, method="PATCH", times=2)
     live.step(0)
     np.testing.assert_array_equal(twin.counts()[0, 0], [1, 0, 2])
+    live.close()
+
+
+def test_a_pod_on_its_way_out_is_not_taken_for_the_one_that_starts(twin: Twin) -> None:
+    """It is listed, and ready, for 45 s more: past the next step."""
+    live = alive(twin)
+    live.reset()
+    live.step(remove(0, 2))
+    *_, info = live.step(place(0, 2))  # cached: ready after 10 s
+    twin.api.scale("detect--cloud", 5)
+    sight = live.placement.look()
+    assert (int(sight.counts.ready[0, 2]), int(sight.counts.starting[0, 2])) == (3, 2)
+    cluster = live.placement.cluster
+    assert not info["invalid"]
+    assert len([pod for pod in cluster.pods() if pod.name.startswith("detect--cloud")]) == 5
     live.close()
 
 
