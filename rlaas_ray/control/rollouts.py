@@ -14,7 +14,7 @@ from rlaas_ray.control import endpoints as endpoint_cases
 from rlaas_ray.control.actor import CONTROLLER, Actor
 from rlaas_ray.control.feed import Feed
 from rlaas_ray.control.models import Models
-from rlaas_ray.errors import Conflict, InvalidInput, Refused
+from rlaas_ray.errors import Conflict, InvalidInput, NotBuilt, Refused
 from rlaas_ray.serve import rollout as rules
 from rlaas_ray.specs.evidence import Verdict
 from rlaas_ray.specs.rollout import RolloutSpec
@@ -50,6 +50,12 @@ class Rollouts:
     def start(self, spec: RolloutSpec, *, actor: Actor, once: Once | None = None) -> Made:
         """A rollout in its first stage. Raises Conflict, Refused (infeasible or barred), NotFound or InvalidInput."""
         challenger = self._models.resolve(spec.challenger, actor=actor)
+        if spec.shadow and challenger.manifest.remembers:
+            raise NotBuilt(
+                "a shadow arm with a memory",
+                given=challenger.version.ref,
+                cure="A shadow has no token to remember by: begin at a small share instead.",
+            )
         now_us = self._clock.now_us()
         with self._database.write() as tx:
 

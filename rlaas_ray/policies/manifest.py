@@ -97,6 +97,11 @@ class Manifest(pydantic.BaseModel):
         """Observation space, action space."""
         return spaces.from_json(self.observation_space), spaces.from_json(self.action_space)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether the network has a memory. A built-in policy tells only once it is loaded."""
+        return self.network is not None and "memory" in self.network
+
 
 def sealed(manifest: Manifest) -> Manifest:
     """The manifest with its digest."""

@@ -12,17 +12,26 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rlaas_ray.policies import bundle, decoders, heads
+from rlaas_ray.policies import bundle, decoders, heads, memory
 from rlaas_ray.policies.network import Layer, Network
 from rlaas_ray.specs.routing import BUCKETS, Arm, RouteTable
 
 
 def a_bundle(
-    directory: Path, *, width: int = 4, hidden: tuple[int, ...] = (8,), actions: int = 2, seed: int = 7
+    directory: Path,
+    *,
+    width: int = 4,
+    hidden: tuple[int, ...] = (8,),
+    actions: int = 2,
+    seed: int = 7,
+    remembers: int = 0,
 ) -> str:
-    """A bundle of a random tanh network: `width` observations to `actions` choices. Gives its digest."""
+    """A bundle of a random tanh network: `width` observations to `actions` choices. Gives its digest.
+
+    `remembers`: entries of a GRU before the layers; 0 for none.
+    """
     rng = np.random.default_rng(seed)
-    sizes = (width, *hidden, actions)
+    sizes = (remembers or width, *hidden, actions)
     layers = tuple(
         Layer(
             weight=(rng.normal(size=(after, before)) / np.sqrt(before)).astype(np.float32),
@@ -39,7 +48,7 @@ def a_bundle(
         algorithm="ppo",
         observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32),
         action_space=space,
-        net=Network(layers=layers),
+        net=Network(layers=layers, memory=_gru(rng, inputs=width, outputs=remembers) if remembers else None),
         head=heads.for_action_space(space),
         decoder=decoders.for_action_space(space),
         serving="sample",
@@ -48,6 +57,12 @@ def a_bundle(
         observations=rng.normal(size=(256, width)).astype(np.float32),
     )
     return bundle.write(directory, contents)
+
+
+def _gru(rng: np.random.Generator, *, inputs: int, outputs: int) -> memory.Memory:
+    sizes = memory.shapes("gru", inputs=inputs, outputs=outputs, steps=1)
+    arrays = {name: (0.5 * rng.normal(size=size)).astype(np.float32) for name, size in sizes.items()}
+    return memory.Memory(kind="gru", after=0, arrays=arrays)
 
 
 def a_table(champion: str, *, endpoint: str = "cells", epoch: int = 1, **fields: Any) -> RouteTable:

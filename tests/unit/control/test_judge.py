@@ -8,7 +8,7 @@ import pytest
 from rlaas_ray.serve import assignment
 from rlaas_ray.specs import routing
 from rlaas_ray.store import endpoints, rollouts
-from rlaas_ray.testing import rows
+from rlaas_ray.testing import bundles, rows
 
 CHAMPION = "baseline:rlaas/RanControl-tiny-v1/hold"
 CHALLENGER = "baseline:rlaas/RanControl-tiny-v1/random"
@@ -93,6 +93,18 @@ def judged(house, traffic, rollout, *, ticks: int, restart_at: int | None = None
         if found["ended_us"] is not None:
             return found
     return found
+
+
+def test_a_shadow_with_a_memory_is_refused_where_the_rollout_is_made(house, tmp_path) -> None:
+    for name, entries in (("plain", 0), ("remembering", 3)):
+        bundles.a_bundle(tmp_path / name, remembers=entries)
+        made = house.ask("POST", "/api/v1/models/import", json={"path": str(tmp_path / name), "name": name})
+        assert made.status_code == 201, made.text
+    assert house.ask("PUT", "/api/v1/endpoints/poles", json={"champion": "plain:1"}).status_code == 201
+    told = {**QUICK, "challenger": "remembering:1", "shadow": True}
+    refused = house.ask("POST", "/api/v1/endpoints/poles/rollouts", json=told)
+    assert refused.status_code == 501
+    assert "shadow arm with a memory" in refused.json()["detail"]
 
 
 def test_a_challenger_that_is_worse_is_rolled_back_and_its_units_go_back(house, traffic) -> None:
