@@ -173,14 +173,14 @@ class LastreamOptions(Options):
         default="td", description="bandit: what it earns while it is kept; td: what follows as well"
     )
     keep: int = Field(default=6, ge=1, le=100, description="steps for which a scheme is kept in training")
-    updates: int = Field(default=4, ge=0, le=1000, description="minibatches after each choice")
+    updates: int = Field(default=2, ge=0, le=1000, description="minibatches after each choice")
     learning_starts: int = Field(default=500, ge=1, description="transitions before the first update")
     buffer_size: int = Field(default=20_000, ge=1, description="transitions")
     target_every: int = Field(default=100, ge=1, description="updates between copies to the target network")
-    temperature_initial: float = Field(default=0.05, gt=0, description="of exploration, in standardised reward")
-    temperature_final: float = Field(default=0.005, gt=0)
-    dropout: float = Field(default=0.2, ge=0, lt=1, description="of the evaluator")
-    gcn_dropout: float = Field(default=0.1, ge=0, lt=1, description="of the graph network")
+    temperature_initial: float = Field(default=0.03, gt=0, description="of exploration, in standardised reward")
+    temperature_final: float = Field(default=0.003, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the evaluator")
+    gcn_dropout: float = Field(default=0.0, ge=0, lt=1, description="of the graph network")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
