@@ -93,8 +93,8 @@ class LiveEdgePlacement(gymnasium.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Count the steps anew. Changes nothing in the cluster: an episode starts with the pods that are there."""
         super().reset(seed=seed)
-        reading = self._metrics.read()
-        self._state = self._seen(self.placement.look(), reading=reading, before=reading.demand, t=0)
+        sight, reading = self.placement.look(), self._metrics.read()
+        self._state = self._seen(sight, reading=reading, before=reading.demand, t=0)
         return self._told(), self._info(outcomes=[], reading=reading)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
