@@ -15,7 +15,7 @@ from rlaas_ray.specs.optimize import OptimizeSpec
 
 @click.command()
 @click.argument("spec", required=False)
-@click.option("--problem", help="5g, recommendation, or module:Class of your own.")
+@click.option("--problem", help="5g, recommendation, edge_placement, or module:Class of your own.")
 @click.option("--algorithm", help="[nsga3]")
 @click.option("--mode", help="Named weights of the final choice. [normal]")
 @click.option("--population-size", type=int)

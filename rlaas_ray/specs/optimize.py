@@ -15,7 +15,7 @@ from rlaas_ray.specs.document import Document
 class OptimizeSpec(Document):
     """Problem, algorithm, budget and the weights of the final choice."""
 
-    problem: str = Field(min_length=1, description="5g, recommendation or module:Class")
+    problem: str = Field(min_length=1, description="5g, recommendation, edge_placement or module:Class")
     problem_config: dict[str, Any] = Field(default_factory=dict)
     algorithm: Literal["nsga3"] = "nsga3"
     mode: str = "normal"
