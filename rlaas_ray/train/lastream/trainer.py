@@ -111,7 +111,7 @@ class LastreamTrainer(Trainer, Unexported):
 
     def decider(self) -> Decider:
         """The agent, without exploration."""
-        return Deciding(self.agent, flow=self._flows, worlds=self._given.worlds, candidates=self._plan.candidates)
+        return Deciding(self.agent, flow=self._flows, worlds=self._given.worlds, plan=self._plan)
 
     def told(self) -> dict[str, Any]:
         """Why there is no bundle, and the agent's files with their SHA-256, below the run's folder."""
@@ -222,10 +222,11 @@ class LastreamTrainer(Trainer, Unexported):
 
 
 class Deciding:
-    """The agent as evaluation asks it, on encoded rows."""
+    """The agent as evaluation asks it, on encoded rows: a scheme is kept as in training; the state is how long yet, and what."""
 
-    def __init__(self, agent: agents.StreamAgent, *, flow: flows.Flows, worlds: Worlds, candidates: int) -> None:
-        self._agent, self._flows, self._worlds, self._candidates = agent, flow, worlds, candidates
+    def __init__(self, agent: agents.StreamAgent, *, flow: flows.Flows, worlds: Worlds, plan: LastreamPlan) -> None:
+        self._agent, self._flows, self._worlds = agent, flow, worlds
+        self._candidates, self._keep = plan.candidates, plan.keep
 
     @property
     def action_space(self) -> spaces.Space:
@@ -243,13 +244,24 @@ class Deciding:
     def decide(
         self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None, state: F32 | None = None
     ) -> Drawn:
-        """The best candidate for each row."""
+        """The best candidate for each row, or what it keeps."""
         told = self._flows.told(encoded)
         candidates = generators.propose_many(told, self._candidates, rng=rng)
         values = self._agent.values(told, candidates)
         taken = [agents.best(one, schemes) for one, schemes in zip(values, candidates, strict=True)]
         proposed = self._flows.proposed(candidates[np.arange(len(taken)), taken]).astype(np.float64)
-        return Drawn(action_proposed=proposed, action=proposed, propensity=np.ones(len(taken)), probabilities=None)
+        left = np.zeros(len(taken), dtype=np.float32)
+        if state is not None:
+            left = state[:, 0]
+            proposed = np.where(left[:, None] > 0, state[:, 1:], proposed)
+        after = np.where(left > 0, left - 1, self._keep - 1)
+        return Drawn(
+            action_proposed=proposed,
+            action=proposed,
+            propensity=np.ones(len(taken)),
+            probabilities=None,
+            state=np.concatenate([after[:, None], proposed], axis=1).astype(np.float32),
+        )
 
 
 def made(plan: LastreamPlan, *, flow: flows.Flows) -> agents.StreamAgent:

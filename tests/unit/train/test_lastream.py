@@ -117,6 +117,12 @@ def test_it_leaves_its_files_and_says_why_there_is_no_bundle(tmp_path):
     decided = decider.decide(decider.encode(seen), rng=np.random.default_rng(0))
     assert decided.action.shape == (3, 2)
     assert decided.propensity.tolist() == [1.0] * 3
+    state, kept = decided.state, 0
+    for _ in range(QUICK["keep"] - 1):
+        again = decider.decide(decider.encode(seen), rng=np.random.default_rng(1), state=state)
+        kept, state = kept + int((again.action == decided.action).all()), again.state
+    assert kept == QUICK["keep"] - 1
+    assert state[:, 0].tolist() == [0.0] * 3
     made.stop()
 
 
