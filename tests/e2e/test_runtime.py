@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,11 +16,9 @@ from rlaas_ray.jobs import processes
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(170)]
 
 
-def test_a_second_up_starts_nothing_and_is_quick(machine) -> None:
+def test_a_second_up_starts_nothing(machine) -> None:
     before = runtime.read(machine.home)
-    began = time.monotonic()
     assert machine.rlaas("up", "--no-wait").stdout.strip() == machine.url
-    assert time.monotonic() - began < 4  # 0.3 on an idle machine, interpreter included; this one may be busy
     assert runtime.read(machine.home) == before
 
 
@@ -53,6 +53,35 @@ def test_decide_and_reward_on_the_command_line(machine) -> None:
     assert decision["arm"] == "champion"
     assert decision["logged"] is True
     assert machine.told("reward", decision["decision_id"], "0.5", "--done")["accepted"] == 1
+
+
+SPECS = {
+    "train": "kind: Train\nenv: CartPole-v1\ntotal_timesteps: 2000\nnum_env_runners: 0\nname: submitted\n",
+    "tune": "kind: Tune\ntrain: {env: CartPole-v1, total_timesteps: 2000, name: tuned}\nsearch: random\ntrials: 2\nparallel: 1\n"
+    "space: {learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}}\n",
+}
+
+
+@pytest.mark.parametrize("kind", list(SPECS))
+def test_what_ray_job_submit_runs_is_a_run_like_any_other(machine, tmp_path, kind: str) -> None:
+    (tmp_path / "spec.yaml").write_text(SPECS[kind])
+    ray = Path(sys.executable).parent / "ray"
+    entry = ["--", sys.executable, "-m", "rlaas_ray.cli", kind, "spec.yaml"]
+    done = subprocess.run(
+        [ray, "job", "submit", "--address", machine.told("status")["dashboard"], "--working-dir", tmp_path, *entry],
+        env={
+            **machine.environment,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(machine.home / "ray-token"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = machine.told("runs", "list", "--kind", kind)["items"]
+    assert (run["state"], run["place"]) == ("succeeded", "ray")
 
 
 def test_a_killed_supervisor_is_replaced_by_the_next_up_and_its_children_are_adopted(machine) -> None:
