@@ -106,27 +106,33 @@ def arrive(params: FleetParams, queue: dict[str, Any], *, now: F64, zone: F64, s
 def assign(params: FleetParams, state: dict[str, Any], *, now: F64, completed: Bool) -> None:
     """Give open orders to free drones where it is time to, and send those that can do nothing to a pad. Changes `state`."""
     every = max(round(_EVERY_S / params.dt), 1)
+    due = (state["t"] % every == 0) | completed
     free = (state["phase"] == p.FREE) & state["alive"]
-    due = ((state["t"] % every == 0) | completed) & state["changed"] & free.any(axis=1)
-    rows = np.flatnonzero(due)
-    if not len(rows):
-        return
+    rows = np.flatnonzero(due & state["changed"] & free.any(axis=1))
+    if len(rows):
+        _solve(params, state, rows=rows, free=free[rows], now=now[rows])
+    idle = (state["phase"] == p.FREE) & state["alive"] & due[:, None]
+    row, drone = np.nonzero(idle & (state["energy"] < LOW * params.energy_j))
+    if len(row):
+        send_to_pad(params, state, rows=row, drone=drone)
+
+
+def _solve(params: FleetParams, state: dict[str, Any], *, rows: I64, free: Bool, now: F64) -> None:
+    """Pairs of the rows whose free drones or open orders changed; who could take none of them goes to a pad."""
     state["changed"][rows] = False
     waiting = state["queue_number"][rows] >= 0
-    costs = _costs(params, state, rows=rows, free=free[rows], waiting=waiting, now=now[rows])
+    costs = _costs(params, state, rows=rows, free=free, waiting=waiting, now=now)
     solve = assignment.METHODS[params.assignment]
     for k in np.flatnonzero(waiting.any(axis=1)):
-        row, drones, places = rows[k], np.flatnonzero(free[rows[k]]), np.flatnonzero(waiting[k])
+        row, drones, places = rows[k], np.flatnonzero(free[k]), np.flatnonzero(waiting[k])
         places = places[np.argsort(state["queue_number"][row, places])]
         if params.plan and state["t"][row] == 0:
             pairs = np.arange(params.drones), np.asarray(params.plan)
         else:
             pairs = solve(costs[k][np.ix_(drones, places)])
         _take(state, row=int(row), drones=drones[pairs[0]], places=places[pairs[1]])
-    idle = (state["phase"][rows] == p.FREE) & free[rows]
     able = np.isfinite(costs).any(axis=2) | ~waiting.any(axis=1)[:, None]
-    spent = idle & (~able | (state["energy"][rows] < LOW * params.energy_j))
-    which, drone = np.nonzero(spent)
+    which, drone = np.nonzero((state["phase"][rows] == p.FREE) & free & ~able)
     if len(which):
         send_to_pad(params, state, rows=rows[which], drone=drone)
 

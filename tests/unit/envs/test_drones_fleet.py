@@ -73,14 +73,13 @@ def test_nearest_serves_the_oldest_order_first():
 @pytest.mark.slow
 def test_orders_are_kept_account_of_and_arrive_as_a_poisson_process():
     made, streams = fleet.domain(), philox.streams(5, num_envs=32)
-    totals = np.zeros((32, 6))
+    totals, alive = np.zeros((32, 6)), np.ones((32, 10), bool)
     for state, _, reward, cost, _, _, info in fly(made, steps=500, streams=streams):
         totals += 10.0 * info["objectives"]
         np.testing.assert_allclose(reward, info["agent_reward"].mean(axis=1))
         np.testing.assert_allclose(cost, info["agent_cost"].mean(axis=1))
-        assert np.array_equal(
-            info["global_state"].reshape(32, 10, 32)[~info["alive"]], np.zeros((int((~info["alive"]).sum()), 32))
-        )
+        assert not info["global_state"].reshape(32, 10, 32)[~alive].any()  # who was lost before this step shows nothing
+        alive = info["alive"]
         assert (np.abs(state["velocity"]) <= np.asarray([15.0, 15.0, 5.0])).all()
     carried = np.isin(state["phase"], (p.TO_PICKUP, p.TO_DROP)).sum(axis=1)  # the lost keep theirs
     waiting = (state["queue_number"] >= 0).sum(axis=1)
@@ -107,11 +106,10 @@ def test_two_that_meet_are_lost_and_the_others_fly_on():
 def test_free_drones_loiter_and_low_ones_go_to_their_stands():
     made = fleet.domain(orders_at_start=0, order_every_s=0.0, zones=0, start_charge=[0.4, 0.6])
     streams = philox.streams(1, num_envs=4)
-    for state, *_ in fly(made, steps=200, streams=streams):
-        pass
-    low = state["phase"] == p.TO_PAD
-    start = made.reset(streams)[0]["energy"]
-    assert (low | (state["energy"] > 0.99 * 60_000.0) | (start > 0.5 * 60_000.0)).all()
+    state = list(fly(made, steps=200, streams=streams))[-1][0]
+    idle = state["phase"] == p.FREE
+    assert (state["energy"][idle] > 0.49 * 60_000.0).all()
+    assert (state["energy"] > 50_000.0).any()  # who has been to the pad
     free = state["phase"] == p.FREE
     speed = np.linalg.norm(state["velocity"], axis=2)
     assert free.any()
@@ -137,7 +135,7 @@ def test_the_swap_ends_when_all_are_across_and_a_field_keeps_drones_apart():
 
 @pytest.mark.slow
 def test_no_crew_exceeds_the_bound_and_assignment_pays():
-    streams, earned = philox.streams(1, num_envs=16), {}
+    streams, earned = philox.streams(1, num_envs=8), {}
     for name in ("hungarian", "nearest"):
         made = fleet.domain(assignment=name)
         earned[name], _ = fleet_baselines.flown(made, fleet_baselines.pd_fast(), streams=streams)
@@ -175,7 +173,8 @@ def test_agents_earn_their_own_or_the_teams_mean_and_repeat_themselves():
     act = {name: own.action_space(name).sample() for name in own.agents}
     (seen, rewards, *_), (same, shared, *_) = own.step(act), team.step(act)
     assert all(np.array_equal(seen[name], same[name]) for name in seen)
-    assert set(shared.values()) == {pytest.approx(np.mean(list(rewards.values())))}
+    assert len(set(shared.values())) == 1
+    assert shared["drone_0"] == pytest.approx(np.mean(list(rewards.values())))
     second, _ = own.reset()
     assert not np.array_equal(first["drone_0"], second["drone_0"])
 
@@ -216,19 +215,26 @@ def test_views_propose_velocities_and_rows_never_end():
         assert velocity.params is made.params
 
 
+def picked_s(made, *, streams):
+    """Seconds (B,) after which the drones have picked up, summed over them."""
+    total = np.zeros(len(streams.seed))
+    for state, _, _, _, _, _, info in fly(made, steps=200, streams=streams):
+        total += state["t"] * made.params.dt * made.params.drones * info["objectives"][:, 2]
+    return total
+
+
 @pytest.mark.slow
-def test_the_tiny_fleets_best_assignment_is_no_worse_than_any_other():
-    config = {}
-    best, _ = fleet_tiny.best_assignment(mode="balanced", seed=3, episodes=24, config=config)
-    sent, _ = fleet_baselines.flown(fleet_tiny.domain(), fleet_tiny.pd_field(), streams=philox.streams(3, num_envs=24))
-    assert (sent <= best + 1e-9).all()
-    assert (np.abs(sent - best) < 1e-9).mean() >= 0.5  # the Hungarian minimises time to the pickups, not energy
-    plans = list(itertools.permutations(range(3)))
-    worst, _ = fleet_baselines.flown(
-        fleet_tiny.domain(plan=plans[-1]), fleet_tiny.pd_field(), streams=philox.streams(3, num_envs=24)
-    )
-    assert (worst <= best + 1e-9).all()
-    assert worst.mean() < best.mean()
+def test_the_hungarian_sends_a_tiny_fleet_as_trying_all_six_assignments_would():
+    streams = philox.streams(3, num_envs=24)
+    plans = itertools.permutations(range(3))
+    tried = np.stack([picked_s(fleet_tiny.domain(plan=plan), streams=streams) for plan in plans])
+    sent, least = picked_s(fleet_tiny.domain(), streams=streams), tried.min(axis=0)
+    assert (sent >= least - 1e-6).all()
+    assert (sent <= least + 1e-6).mean() >= 0.8  # its costs are distances at 13 m/s, not flights
+    assert (sent / least).mean() <= 1.02
+    best, _ = fleet_tiny.best_assignment(mode="balanced", seed=3, episodes=6, config={})
+    earned, _ = fleet_baselines.flown(fleet_tiny.domain(), fleet_tiny.pd_field(), streams=streams.take(slice(6)))
+    assert (earned <= best + 1e-9).all()
 
 
 @pytest.mark.parametrize(

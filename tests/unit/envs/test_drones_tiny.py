@@ -19,6 +19,7 @@ def test_uniform_actions_are_worth_what_the_page_says():
     assert tiny.uniform_value(drift=0.0) == pytest.approx(-14.259383, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_optimum_again_from_reachable_states_through_step():
     """Values of the states that can be reached, by the step itself under each drift, from the last step to the first."""
     made = tiny.Tiny()
