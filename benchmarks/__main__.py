@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 EACH = (
-    ["benchmarks.environments", "speed"],
+    ["benchmarks.environments"],
     ["benchmarks.training", "cartpole"],
     ["benchmarks.training", "ran"],
     ["benchmarks.asynchronous", "solve"],
