@@ -1,6 +1,7 @@
 """The agent: the example of its page, what acting tells, learning of both networks, files."""
 
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +50,7 @@ def test_the_example_runs_without_network_key_or_other_libraries(monkeypatch):
         operators_info=OPERATORS, dependencies=[(0, 1), (1, 2)], num_candidate_schemes=10
     )
     assert [type(count) for count in best_scheme] == [int, int, int]
+    assert "openai" not in sys.modules
     assert action_info["app_embedding"].shape == (64,)
     assert action_info["app_embedding"].dtype == np.float32
     assert best_scheme in action_info["candidate_schemes"]
