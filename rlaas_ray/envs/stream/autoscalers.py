@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlaas_ray.envs.stream import observation
+from rlaas_ray.envs.stream import job, observation
 from rlaas_ray.envs.stream.graph import Dataflow
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.policies import ds2, heads
@@ -49,7 +49,7 @@ class Autoscaler:
 
     flow: Dataflow
     rule: Rule
-    delta: bool = False
+    form: str = job.ACTIONS[0]
 
     @property
     def head(self) -> heads.Head:
@@ -70,7 +70,7 @@ class Autoscaler:
         seen = read(self.flow, observations)
         settled = (state == seen.count).all(axis=1) & (seen.restarting <= 0.0) & (seen.true_rate > 0.0).all(axis=1)
         wanted = np.where(settled[:, None], self.rule(self.flow, seen), seen.count)
-        return indices(wanted, seen=seen, flow=self.flow, delta=self.delta), seen.count.astype(np.float32)
+        return indices(wanted, seen=seen, flow=self.flow, form=self.form), seen.count.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Fixed:
 
     flow: Dataflow
     counts: tuple[int, ...] | None
-    delta: bool = False
+    form: str = job.ACTIONS[0]
 
     @property
     def head(self) -> heads.Head:
@@ -90,7 +90,7 @@ class Fixed:
         """Indices (n, k)."""
         seen = read(self.flow, observations)
         wanted = seen.count if self.counts is None else np.tile(np.asarray(self.counts), (len(seen.count), 1))
-        return indices(wanted, seen=seen, flow=self.flow, delta=self.delta)
+        return indices(wanted, seen=seen, flow=self.flow, form=self.form)
 
 
 def read(flow: Dataflow, observations: F32) -> Seen:
@@ -120,10 +120,11 @@ def read(flow: Dataflow, observations: F32) -> Seen:
     )
 
 
-def indices(wanted: I64, *, seen: Seen, flow: Dataflow, delta: bool) -> F32:
-    """Counts (B, k) as indices of the action's form."""
+def indices(wanted: I64, *, seen: Seen, flow: Dataflow, form: str) -> F32:
+    """Counts (B, k) as indices of the action's form; of a relative one, the choice that comes closest."""
     clipped = np.clip(wanted, 1, flow.max_parallelism)
-    index = np.clip(clipped - seen.count, -2, 2) + 2 if delta else clipped - 1
+    choices = job.moves(seen.count, form=form, most=flow.max_parallelism)
+    index = clipped - 1 if choices is None else np.abs(choices - clipped[..., None]).argmin(axis=2)
     return index.astype(np.float32)
 
 

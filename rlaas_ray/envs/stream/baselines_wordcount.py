@@ -19,9 +19,10 @@ REFERENCE = baselines.REFERENCE
 SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{mode: (mode, {}) for mode in ("balanced", "throughput", "latency", "cost", "lastream")},
     "downtime_1": ("balanced", {"downtime": 1.0}),
+    "scale": ("balanced", {"action": "scale"}),
 }
 
 
-def card(_mode: str) -> Mapping[str, builtin.Builtin]:
+def card(_mode: str, config: Mapping[str, Any] | None = None) -> Mapping[str, builtin.Builtin]:
     """The policies of the card of one setting."""
-    return {name: factory() for name, factory in POLICIES.items()}
+    return baselines.card(_mode, config={**(config or {}), "query": QUERY})

@@ -20,8 +20,9 @@ from rlaas_ray.specs.arrays import F64, I64, Array
 
 START = 8
 DOWNTIME_S = 10.0
-ACTIONS = ("levels", "delta")
-_DELTA = 2  # action="delta": from -2 to 2 instances
+ACTIONS = ("levels", "delta", "scale")
+DELTAS = (-2, -1, 0, 1, 2)  # instances more
+SCALES = (0.5, 0.8, 1.0, 1.25, 2.0)  # times as many; down is rounded down, up is rounded up
 
 
 class StreamParallelism:
@@ -47,10 +48,10 @@ class StreamParallelism:
         self.trace = traces.trace(trace, flow=flow)
         self.restart_s = _downtime(downtime) + sum(one.state_gb for one in flow.operators)
         self.skew = _skew(skew, flow=flow)
-        self.delta, self.max_total = _is_delta(action), _total(max_total, flow=flow)
+        self.action, self.max_total = _form(action), _total(max_total, flow=flow)
         self.graph_nodes = 0
         self.objectives, self.metadata = reward.OBJECTIVES, reward.METADATA
-        choices = 2 * _DELTA + 1 if self.delta else flow.max_parallelism
+        choices = flow.max_parallelism if action == ACTIONS[0] else len(DELTAS)
         self.action_space: gymnasium.Space[Any] = gymnasium.spaces.MultiDiscrete([choices] * len(flow.tunable))
 
     @property
@@ -156,9 +157,11 @@ class StreamParallelism:
         return picture.draw(self.flow, state)
 
     def _count(self, state: vector.State, action: Array) -> I64:
-        asked: I64 = action.astype(np.int64)
-        wanted = state["count"] + asked - _DELTA if self.delta else asked + 1
-        return self._granted(np.clip(wanted, 1, self.flow.max_parallelism))
+        chosen: I64 = action.astype(np.int64)
+        choices = moves(state["count"], form=self.action, most=self.flow.max_parallelism)
+        if choices is None:
+            return self._granted(chosen + 1)
+        return self._granted(np.take_along_axis(choices, chosen[..., None], axis=2)[..., 0])
 
     def _granted(self, wanted: I64) -> I64:
         """What a cluster of `max_total` slots gives: all, or one instance each and the rest in proportion, rounded down."""
@@ -170,10 +173,10 @@ class StreamParallelism:
         return np.where(asked > spare, beyond * spare // asked, beyond) + 1
 
     def _mask(self) -> Array:
-        """Of each entry's values, those that fit when every other operator has one instance; all of a delta."""
+        """Of each entry's values, those that fit when every other operator has one instance; all of a relative form."""
         assert self.max_total is not None
         entries, choices = len(self.flow.tunable), int(self.action_space.nvec[0])  # type: ignore[attr-defined]
-        most = choices if self.delta else self.max_total - entries + 1
+        most = self.max_total - entries + 1 if self.action == ACTIONS[0] else choices
         return np.tile(np.arange(choices) < most, entries).astype(np.int8)
 
     def _true_rate(self, state: vector.State, *, count: I64, passed: model.Interval) -> F64:
@@ -220,10 +223,23 @@ def _share(part: F64, *, of: F64) -> F64:
     return found
 
 
-def _is_delta(action: str) -> bool:
+def moves(count: I64, *, form: str, most: int) -> I64 | None:
+    """(B, k, 5) the counts that each choice of a relative form leads to from counts (B, k); None for levels."""
+    found: F64
+    if form == "delta":
+        found = (count[..., None] + np.asarray(DELTAS)).astype(np.float64)
+    elif form == "scale":
+        scaled = count[..., None] * np.asarray(SCALES)
+        found = np.where(np.asarray(SCALES) > 1.0, np.ceil(scaled), np.floor(scaled))
+    else:
+        return None
+    return np.clip(found, 1, most).astype(np.int64)
+
+
+def _form(action: str) -> str:
     if action not in ACTIONS:
-        raise InvalidInput("action", given=action, expected=" or ".join(ACTIONS), cure=nearest(action, list(ACTIONS)))
-    return action == "delta"
+        raise InvalidInput("action", given=action, expected=", ".join(ACTIONS), cure=nearest(action, list(ACTIONS)))
+    return action
 
 
 def _downtime(seconds: float) -> float:

@@ -67,7 +67,7 @@ def interval(flow: Dataflow, *, queue: F64, count: I64, rates: F64, down_s: F64,
     cap, fits = [able[:, one].copy() for one in range(operators)], [limit[:, one].copy() for one in range(operators)]
     offered = [rates[:, one].copy() for one in range(rates.shape[1])]
     moved, could, blocked = ([np.zeros(batch) for _ in range(operators)] for _ in range(3))
-    fresh = [np.zeros(batch) for _ in range(operators)]
+    fresh, free = ([np.zeros(batch) for _ in range(operators)] for _ in range(2))
     ways = [[(e, edge) for e, edge in enumerate(flow.edges) if edge.source == one] for one in range(operators)]
     for _ in range(SUBSTEPS):
         up = 1.0 - np.minimum(down_s, 1.0)
@@ -82,8 +82,7 @@ def interval(flow: Dataflow, *, queue: F64, count: I64, rates: F64, down_s: F64,
             if ways[one]:
                 room = np.full(batch, np.inf)
                 for way, edge in ways[one]:
-                    free = (fits[edge.target] - have[edge.target]) * (flow.shares[way] / edge.selectivity)
-                    np.minimum(room, free, out=room)
+                    np.minimum(room, free[edge.target] * (flow.shares[way] / edge.selectivity), out=room)
                 blocked[one] += room < flow_out
                 flow_out = np.minimum(flow_out, np.maximum(room, 0.0))
                 for _, edge in ways[one]:
@@ -91,6 +90,7 @@ def interval(flow: Dataflow, *, queue: F64, count: I64, rates: F64, down_s: F64,
                     have[edge.target] += sent
                     fresh[edge.target] += sent
             have[one] -= flow_out
+            free[one] = fits[one] - have[one]  # before any input sends: each has its share of it, whoever comes first
             moved[one] += flow_out
             could[one] += can
     return Interval(

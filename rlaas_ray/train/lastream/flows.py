@@ -93,9 +93,9 @@ def of(worlds: Worlds) -> Flows:
     env: Any = worlds.make_one()
     domain = getattr(env.unwrapped, "domain", None)
     env.close()
-    if isinstance(domain, Mixed | GraphParallelism) or getattr(domain, "delta", False):
+    if isinstance(domain, Mixed | GraphParallelism) or getattr(domain, "action", "levels") != "levels":
         raise NotBuilt(
-            f"lastream on {worlds.env} with graph observations or `action: delta`",
+            f"lastream on {worlds.env} with graph observations or a relative `action`",
             expected="one query, flat observations, actions that are levels",
             cure="Leave the option out, or train with ppo.",
         )

@@ -44,6 +44,16 @@ def test_delta_actions_step_and_stop_at_the_ends():
     assert worlds.state()["count"].tolist() == [[32, 1], [1, 32], [8, 8]]
 
 
+def test_scale_actions_multiply_and_stop_at_the_ends():
+    worlds = made(3, action="scale", downtime=0.0)
+    worlds.reset()
+    worlds.step(np.asarray([[4, 2], [0, 1], [3, 3]]))
+    assert worlds.state()["count"].tolist() == [[16, 8], [4, 6], [10, 10]]
+    for _ in range(6):
+        worlds.step(np.asarray([[4, 0], [0, 3], [2, 2]]))
+    assert worlds.state()["count"].tolist() == [[32, 1], [1, 28], [10, 10]]
+
+
 def test_a_cluster_of_slots_masks_what_cannot_fit_and_grants_no_more():
     worlds = made(3, query="q3", max_total=12)
     seen, _ = worlds.reset()

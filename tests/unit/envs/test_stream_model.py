@@ -72,7 +72,8 @@ def test_the_least_parallelism_of_every_query_is_that_of_the_page():
         ("wordcount", (4, 4), 0.2, 1e-12),
         ("wordcount", (10, 20), 1.0, 1e-12),
         ("q5", (4, 1), 0.38255, 1e-5),
-        ("q3", (1, 4, 1), 0.3588, 1e-4),
+        ("q3", (1, 4, 1), 0.36005, 1e-5),  # the design's own, where the first input took of the second's share: 0.3588
+        ("q8", (8, 1), 1.0, 1e-12),
     ],
 )
 def test_what_is_served_is_the_page_s_and_the_closed_form_of_the_least_capacity(query, count, wanted, tolerance):
@@ -81,7 +82,7 @@ def test_what_is_served_is_the_page_s_and_the_closed_form_of_the_least_capacity(
     share = float(model.served(flow, found)[0] / flow.nominal.sum())
     assert share == pytest.approx(wanted, abs=tolerance)
     closed = min(1.0, *(found.capacity[0, one] / flow.inflow[one] for one in flow.tunable))
-    assert share == pytest.approx(closed, rel=0.02 if query == "q3" else 1e-12)
+    assert share == pytest.approx(closed, rel=1e-9)
 
 
 @pytest.mark.parametrize("query", sorted(queries.QUERIES))
