@@ -7,6 +7,7 @@ environment is used, nothing is logged. Whatever fails is a reason in a word, ne
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,35 +68,55 @@ class ChatClient(ChatModel):
             "max_tokens": max_tokens,
             "response_format": {"type": "json_object"},
         }
-        with httpx.Client(follow_redirects=False, trust_env=False) as client:
-            for _ in range(self._max_retries):
-                answer = self._posted(client, body, until_s=until_s)
-                wait_s = _wait_s(answer)
-                if wait_s is None or wait_s >= until_s - self._clock.monotonic_s():
-                    break
-                self._clock.sleep(wait_s)
-            else:
-                answer = self._posted(client, body, until_s=until_s)
+        for _ in range(self._max_retries):
+            answer = self._posted(body, until_s=until_s)
+            wait_s = _wait_s(answer)
+            if wait_s is None or wait_s >= until_s - self._clock.monotonic_s():
+                break
+            self._clock.sleep(wait_s)
+        else:
+            answer = self._posted(body, until_s=until_s)
         return _content(answer)
 
-    def _posted(self, client: httpx.Client, body: Mapping[str, Any], *, until_s: float) -> _Answer:
-        """One request, its answer read to the end. Raises Unavailable: timeout, connection, too_large."""
-        left_s = until_s - self._clock.monotonic_s()
-        if left_s <= 0:
+    def _posted(self, body: Mapping[str, Any], *, until_s: float) -> _Answer:
+        """One request, its answer read to the end. Raises Unavailable: timeout, connection, too_large.
+
+        In a thread of its own, left behind where it takes too long: httpx bounds each read, not their sum, nor the look-up of
+        a name.
+        """
+        timeout_s = min(self._timeout_s, until_s - self._clock.monotonic_s())
+        if timeout_s <= 0:
             raise _failed("timeout")
+        found: list[_Answer | Unavailable] = []
+
+        def work() -> None:
+            try:
+                found.append(self._exchanged(body, timeout_s=timeout_s))
+            except Unavailable as error:
+                found.append(error)
+
+        worker = threading.Thread(target=work, name="rlaas-llm", daemon=True)
+        worker.start()
+        worker.join(timeout_s)
+        outcome = found[0] if found else _failed("timeout")
+        if isinstance(outcome, Unavailable):
+            raise outcome
+        return outcome
+
+    def _exchanged(self, body: Mapping[str, Any], *, timeout_s: float) -> _Answer:
         headers = {"Accept-Encoding": "identity"}
         if self._api_key is not None:
             headers["Authorization"] = f"Bearer {self._api_key}"
-        timeout = min(self._timeout_s, left_s)
-        limit_s = self._clock.monotonic_s() + timeout
+        limit_s = self._clock.monotonic_s() + timeout_s
+        client = httpx.Client(follow_redirects=False, trust_env=False, timeout=timeout_s)
         try:
-            with client.stream("POST", self._url, json=body, headers=headers, timeout=timeout) as answer:
+            with client, client.stream("POST", self._url, json=body, headers=headers) as answer:
                 read = bytearray()
                 for part in answer.iter_bytes():
                     read += part
                     if len(read) > MOST_BYTES:
                         raise _failed("too_large")
-                    if self._clock.monotonic_s() > limit_s:  # httpx bounds each read, not their sum
+                    if self._clock.monotonic_s() > limit_s:
                         raise _failed("timeout")
                 return _Answer(answer.status_code, answer.headers.get("Retry-After", ""), bytes(read))
         except httpx.TimeoutException:

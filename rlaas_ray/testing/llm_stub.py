@@ -34,7 +34,7 @@ _CONTENT: dict[str, str] = {
     "nested": "[" * 5000,
 }
 _STATUS: dict[str, int] = {"401": 401, "403": 403, "429": 429, "429_soon": 429, "429_late": 429, "500": 500, "400": 400}
-CASES = (*_CONTENT, *_STATUS, "redirect", "huge", "drip", "closed", "malformed", "mends")
+CASES = (*_CONTENT, *_STATUS, "redirect", "huge", "drip", "stall", "closed", "malformed", "mends")
 
 
 class Stub:
@@ -44,6 +44,7 @@ class Stub:
         self.address = f"http://127.0.0.1:{server.server_address[1]}"
         self.seen: list[tuple[str, dict[str, str], Any]] = []
         self.elsewhere = self.address  # where a redirect points
+        self.over = threading.Event()
 
     def base_url(self, case: str) -> str:
         """The endpoint that answers so."""
@@ -62,6 +63,7 @@ def serve() -> Iterator[Stub]:
     try:
         yield stub
     finally:
+        stub.over.set()
         server.shutdown()
         server.server_close()
         thread.join(timeout=5)
@@ -123,6 +125,14 @@ def _drip(handler: BaseHTTPRequestHandler, _: Stub) -> None:
         handler.wfile.flush()
 
 
+def _stall(handler: BaseHTTPRequestHandler, stub: Stub) -> None:
+    """A header without an end, so slow that no single read is late."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not stub.over.wait(0.02):
+        handler.wfile.write(b"a")
+        handler.wfile.flush()
+
+
 def _closed(handler: BaseHTTPRequestHandler, _: Stub) -> None:
     handler.close_connection = True
     handler.connection.close()
@@ -142,6 +152,7 @@ _SPECIAL: dict[str, Answer] = {
     "redirect": _redirect,
     "huge": _huge,
     "drip": _drip,
+    "stall": _stall,
     "closed": _closed,
     "malformed": _malformed,
     "mends": _mends,

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from rlaas_ray.errors import InvalidInput
+from rlaas_ray.errors import InvalidInput, Unavailable
 from rlaas_ray.live import llm
 from rlaas_ray.policies.lastream import generators, operators
 from rlaas_ray.testing import llm_stub
@@ -86,7 +86,7 @@ OUTCOMES = {
 
 
 def test_the_table_has_every_case_of_the_stub():
-    assert set(OUTCOMES) | {"drip"} == set(llm_stub.CASES)
+    assert set(OUTCOMES) | {"drip", "stall"} == set(llm_stub.CASES)
 
 
 @pytest.mark.parametrize("case", sorted(OUTCOMES))
@@ -118,6 +118,12 @@ def test_a_slow_drip_ends_at_the_deadline_of_the_clock(stub):
 def test_without_a_hurry_the_drip_is_read(stub):
     made, _ = asked(stub, "drip")
     assert made.fallback_reason is None
+
+
+def test_a_header_that_never_ends_is_left(stub):
+    with pytest.raises(Unavailable) as caught:
+        llm.ChatClient(stub.base_url("stall"), timeout_s=0.2).complete([], temperature=0, max_tokens=1, deadline_s=5)
+    assert caught.value.given == "timeout"
 
 
 def test_nobody_listening_is_a_connection_error():
