@@ -101,7 +101,7 @@ ENTRIES: Mapping[str, Entry] = {
     EDGE: Entry(
         domain="rlaas_ray.envs.edge.env:domain",
         baselines="rlaas_ray.envs.edge.baselines",
-        block=128,
+        block=1024,
     ),
     EDGE_TINY: Entry(
         domain="rlaas_ray.envs.edge.env:tiny_domain",

@@ -15,7 +15,7 @@ import numpy as np
 from rlaas_ray.envs import modes, philox
 from rlaas_ray.envs.edge import config, demand, macro, moves, observation, queueing
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.specs.arrays import F64, Array, Bool
+from rlaas_ray.specs.arrays import F64, Array
 
 ROUTINGS = ("topology", "uniform")
 FILL, SPILL = 0.8, 0.95  # of a pod's rate: filled by routing, by what spills over
@@ -36,7 +36,6 @@ class Params:
     rtt: F64  # (Z, N) ms
     scaled: F64  # (S, Z, N) mu x of the latency agreed on
     decay: F64  # (S, Z, N) e^{-mu x}
-    late: Bool  # (S, Z, N) round trip alone is too long
     price: F64  # (N,)
 
 
@@ -82,7 +81,6 @@ def params(
         rtt=rtt,
         scaled=scaled,
         decay=np.exp(-scaled),
-        late=slack_s <= 0.0,
         price=np.asarray([node.price for node in instance.nodes], dtype=np.float64),
     )
 
@@ -153,7 +151,9 @@ def serve(p: Params, *, run: F64, rate: F64) -> Served:
     room = run * p.rate[:, None, None]
     accepted = np.minimum(load, FILL * room)
     taken = np.where(load > accepted, accepted / np.where(load > 0.0, load, 1.0), 1.0)
-    excess = total(wide * (1.0 - taken)[:, None], axis=2)  # (S, Z, B)
+    kept = wide * taken[:, None]
+    wide -= kept
+    excess = total(wide, axis=2)  # (S, Z, B)
     excess += np.where(routed, 0.0, rate)
     over = total(excess, axis=1)
     spare = SPILL * room - accepted
@@ -161,8 +161,8 @@ def serve(p: Params, *, run: F64, rate: F64) -> Served:
     spare *= (np.minimum(over, spares) / np.where(spares > 0.0, spares, 1.0))[:, None]
     dropped = np.maximum(over - spares, 0.0)
     mix = excess / np.where(over > 0.0, over, 1.0)[:, None]
-    wide *= taken[:, None]
-    wide += mix[:, :, None] * spare[:, None]  # served, by service, zone and node
+    np.multiply(mix[:, :, None], spare[:, None], out=wide)
+    wide += kept  # served, by service, zone and node
     load = accepted + spare
     latency, missed = _latency(p, run=run, load=load, served=wide)
     latency += dropped * p.instance.timeout_ms
@@ -184,14 +184,13 @@ def _latency(p: Params, *, run: F64, load: F64, served: F64) -> tuple[F64, F64]:
     offered = load / p.rate[:, None, None]
     waits = queueing.erlang_c(run, offered)
     sojourn = queueing.sojourn_s(run, offered, waits=waits, rate=p.rate[:, None, None])
-    each = p.rtt[None, :, :, None] + (1000.0 * sojourn)[:, None]
+    each = (1000.0 * sojourn)[:, None] + p.rtt[None, :, :, None]
     np.minimum(each, p.instance.timeout_ms, out=each)
     each *= served
     late = queueing.tail(
         run[:, None], offered[:, None], waits=waits[:, None], scaled=p.scaled[..., None], decay=p.decay[..., None]
     )
-    late = np.where(p.late[..., None], 1.0, np.minimum(late, 1.0))
-    late *= served
+    late *= served  # where the round trip alone is too long, mu x is 0 and the tail 1
     return total(total(each, axis=2), axis=1), total(total(late, axis=2), axis=1)
 
 

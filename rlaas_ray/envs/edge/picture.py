@@ -47,7 +47,7 @@ def draw(params: model.Params, state: Mapping[str, Any]) -> Array:
     right.set_xticks(np.arange(zones), [f"zone {zone}" for zone in range(zones)])
     right.set(ylabel="requests/s")
     busy = float(state["utilisation"][0].max())
-    right.set_title(f"demand of the coming step   busiest pods: {busy:.0%}", fontsize=9)
+    right.set_title(f"demand now; busiest pods {busy:.0%}", fontsize=9)
     return picture.pixels(made)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from rlaas_ray.specs.arrays import F64
 
 _NOUGHT = 1e-12  # erlangs: 1/B stays finite
-_NEAR = 1e-6  # |c - 1 - a| below it: the limit of the tail's fraction
+_NEAR = 1e-6  # |c - 1 - a| is at least so much: the tail's fraction divides by it
 
 
 def erlang_c(servers: F64, offered: F64) -> F64:
@@ -38,9 +38,16 @@ def sojourn_s(servers: F64, offered: F64, *, waits: F64, rate: F64) -> F64:
 
 
 def tail(servers: F64, offered: F64, *, waits: F64, scaled: F64, decay: F64) -> F64:
-    """P(T > x): e^{-mu x} (1 + C (1 - e^{-mu x k})/k), k = c - 1 - a. `scaled` is mu x >= 0, `decay` e^{-mu x}."""
+    """P(T > x): e^{-mu x} (1 + C (1 - e^{-mu x k})/k), k = c - 1 - a. `scaled` is mu x >= 0, `decay` e^{-mu x}.
+
+    At k = 0 the fraction's limit is mu x; so near to it k counts as the nearest number that is not too small.
+    """
     gap = servers - 1.0 - offered
-    limit = np.abs(gap) < _NEAR
-    grown = 1.0 - np.exp(-scaled * gap)
-    grown = np.where(limit, scaled, grown / np.where(limit, 1.0, gap))
-    return np.asarray(decay * (1.0 + waits * grown))
+    gap = np.where(np.abs(gap) < _NEAR, _NEAR, gap)
+    found = scaled * -gap
+    np.exp(found, out=found)
+    np.subtract(1.0, found, out=found)
+    found *= waits / gap
+    found += 1.0
+    found *= decay
+    return found

@@ -157,16 +157,16 @@ def test_the_autoscaler_is_worth_what_was_published_from_the_published_start(tar
 
 @pytest.mark.slow
 def test_hindsight_is_the_best_of_its_settings_and_below_the_bound():
-    asked = {"mode": "balanced", "seed": 1, "episodes": 8, "config": {}}
+    asked = {"mode": "balanced", "seed": 1, "episodes": 4, "config": {}}
     best, costs = references.hindsight(**asked)
     bound, _ = references.bounded(**asked)
     params = env.domain().params
     one, _ = references.follow(
-        params, rules.Autoscaler(instance=params.instance, target=0.6, gain=8.0, nearest=True), seed=1, episodes=8
+        params, rules.Autoscaler(instance=params.instance, target=0.6, gain=8.0, nearest=True), seed=1, episodes=4
     )
     assert (best >= one).all()
     assert (best < bound).all()
-    assert costs.shape == (8, 1)
+    assert costs.shape == (4, 1)
 
 
 @pytest.mark.parametrize("target", [0.0, 1.5, float("nan")])
