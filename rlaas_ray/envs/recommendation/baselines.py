@@ -21,7 +21,8 @@ from rlaas_ray.specs.arrays import F32, F64, I64
 # What a minute is worth to a rule of each mode: the best of a few that were tried (docs/recommendation.md).
 PRICES: Mapping[str, float] = {"watch": 1.4, "revenue_focused": 0.4, "engagement": 0.4, "discovery": 0.55}
 NO_CLICK, LENGTH, SAVED = dynamics.NO_CLICK_MIN, dynamics.LENGTH_MIN, dynamics.GAIN * dynamics.LENGTH_MIN
-_POINT = heads.Point(entries=1)
+_POINT, _SCORES = heads.Point(entries=1), heads.Point(entries=choice.CANDIDATES)
+_ACTIONS = ("index", "scores")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,14 +57,24 @@ class Values:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopOf:
-    """The three candidates with the highest scores of some rule over what is seen."""
+    """The three candidates with the highest scores of some rule over what is seen, as an index or as scores of its own."""
 
     rule: Callable[[Candidates], F64]
-    head: heads.Head = _POINT
+    action: str = "index"
+
+    @property
+    def head(self) -> heads.Head:
+        """The action itself."""
+        return _SCORES if self.action == "scores" else _POINT
 
     def distribution(self, observations: F32) -> F32:
-        """Indices of slates (n, 1)."""
-        return choice.index_of(choice.top(self.rule(seen_in(observations))))[:, None].astype(np.float32)
+        """Indices of slates (n, 1), or 1 for what is shown and -1 for the rest (n, 10)."""
+        shown = choice.top(self.rule(seen_in(observations)))
+        if self.action != "scores":
+            return choice.index_of(shown)[:, None].astype(np.float32)
+        scores = np.full((len(shown), choice.CANDIDATES), -1.0, dtype=np.float32)
+        np.put_along_axis(scores, shown, np.float32(1.0), axis=1)
+        return scores
 
 
 def seen_in(observations: F32) -> Candidates:
@@ -101,34 +112,41 @@ def best_slate(seen: Candidates, *, values: Values, rule: str = "mnl") -> I64:
     return np.asarray(value.argmax(axis=1), dtype=np.int64)
 
 
-def random() -> builtin.Builtin:
+def random(action: str = "index") -> builtin.Builtin:
     """Each of the 120 slates as probable."""
+    if _form(action) == "scores":
+        ends = (-1.0,) * choice.CANDIDATES, (1.0,) * choice.CANDIDATES
+        return builtin.Uniform(head=heads.UniformBox(low=ends[0], high=ends[1]))
     return builtin.Uniform(head=heads.Categorical(n=len(choice.SLATES)))
 
 
-def myopic_pctr() -> builtin.Builtin:
+def myopic_pctr(action: str = "index") -> builtin.Builtin:
     """What is most likely to be clicked now."""
-    return TopOf(rule=lambda seen: seen.interest)
+    return TopOf(rule=lambda seen: seen.interest, action=_form(action))
 
 
-def myopic_conversion() -> builtin.Builtin:
+def myopic_conversion(action: str = "index") -> builtin.Builtin:
     """What is most likely to be clicked and to convert now."""
-    return TopOf(rule=lambda seen: np.exp(seen.interest) * metrics.conversion(seen.interest, seen.quality))
+
+    def rule(seen: Candidates) -> F64:
+        return np.exp(seen.interest) * metrics.conversion(seen.interest, seen.quality)
+
+    return TopOf(rule=rule, action=_form(action))
 
 
-def quality() -> builtin.Builtin:
+def quality(action: str = "index") -> builtin.Builtin:
     """The best documents, whoever looks."""
-    return TopOf(rule=lambda seen: seen.quality)
+    return TopOf(rule=lambda seen: seen.quality, action=_form(action))
 
 
-def slateq_topk(mode: str = metrics.WATCH, price: float | None = None) -> builtin.Builtin:
+def slateq_topk(mode: str = metrics.WATCH, price: float | None = None, action: str = "index") -> builtin.Builtin:  # noqa: PLR0917
     """Top 3 of click mass times the item's value over clicking nothing: SlateQ's decomposition with a value that is known."""
     values = values_of(mode, price=price)
 
     def rule(seen: Candidates) -> F64:
         return np.exp(seen.interest) * (values.of_click(seen) + NO_CLICK * values.price)
 
-    return TopOf(rule=rule)
+    return TopOf(rule=rule, action=_form(action))
 
 
 def values_of(mode: str, *, price: float | None = None) -> Values:
@@ -170,7 +188,7 @@ def played(decide: Callable[[Candidates], I64], *, world: env.Slates, streams: p
 
 
 def _ratio(values: Values, *, mode: str, seed: int, episodes: int, config: Mapping[str, Any]) -> tuple[F64, F64]:
-    world = env.slates(mode=mode, **config)
+    world = env.slates(mode=mode, **{**config, "action": "index"})
 
     def decide(seen: Candidates) -> I64:
         return best_slate(seen, values=values, rule=world.params.choice)
@@ -188,19 +206,28 @@ POLICIES: Mapping[str, Callable[..., builtin.Builtin]] = {
 }
 REFERENCES: Mapping[str, Callable[..., tuple[F64, F64]]] = {"ratio_watch": ratio_watch, "ratio": ratio}
 REFERENCE = "ratio"
-# The modes, and minutes watched with the published observability: quality is not shown.
+# The modes, minutes watched with the published observability, which hides quality, and with a score for each candidate.
 SETTINGS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{mode: (mode, {}) for mode in metrics.MODE_NAMES},
     "watch_hidden_quality": (metrics.WATCH, {"observe_quality": False}),
+    "watch_scores": (metrics.WATCH, {"action": "scores"}),
+    "watch_scores_hidden_quality": (metrics.WATCH, {"action": "scores", "observe_quality": False}),
 }
 
 
-def card(mode: str) -> Mapping[str, builtin.Builtin]:
-    """The policies of the card of one mode."""
+def card(mode: str, *, config: Mapping[str, Any] | None = None) -> Mapping[str, builtin.Builtin]:
+    """The policies of the card of one mode, in the action form of the configuration."""
+    action = str((config or {}).get("action", "index"))
     return {
-        "random": random(),
-        "myopic_pctr": myopic_pctr(),
-        "myopic_conversion": myopic_conversion(),
-        "quality": quality(),
-        "slateq_topk": slateq_topk(mode),
+        "random": random(action),
+        "myopic_pctr": myopic_pctr(action),
+        "myopic_conversion": myopic_conversion(action),
+        "quality": quality(action),
+        "slateq_topk": slateq_topk(mode, action=action),
     }
+
+
+def _form(action: str) -> str:
+    if action not in _ACTIONS:
+        raise InvalidInput("action", given=action, expected=", ".join(_ACTIONS), cure=nearest(action, list(_ACTIONS)))
+    return action
