@@ -15,6 +15,7 @@ from rlaas_ray import errors
 from rlaas_ray.cli import main as cli
 from rlaas_ray.cli.keys import _ROLES
 from rlaas_ray.envs import registry
+from rlaas_ray.envs.stream.document import DagSpec
 from rlaas_ray.monitoring.metrics import ServingMetrics
 from rlaas_ray.policies import inspection
 from rlaas_ray.settings import Settings
@@ -274,7 +275,7 @@ def test_a_command_that_does_not_exist_would_be_found(line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_specs_that_are_shown_are_specs(page: Path) -> None:
-    kinds = {"Train": TrainSpec, "Tune": TuneSpec, "Endpoint": EndpointSpec, "Rollout": RolloutSpec}
+    kinds = {"Train": TrainSpec, "Tune": TuneSpec, "Endpoint": EndpointSpec, "Rollout": RolloutSpec, "Dag": DagSpec}
     for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         body = yaml.safe_load(block)
         document.parse(kinds[body["kind"]], body)

@@ -46,8 +46,8 @@ class EdgeDocument(document.Document):
     selectivity: float = Field(default=1.0, gt=0)
 
 
-class DagDocument(document.Document):
-    """A whole dataflow; operators by name, in the order in which an action sets them."""
+class DagSpec(document.Document):
+    """A whole dataflow (`kind: Dag`, which may be left out); operators by name, in the order in which an action sets them."""
 
     name: str = Field(default="dag", min_length=1, max_length=64)
     max_parallelism: int = Field(default=32, ge=2, le=1024)
@@ -84,7 +84,7 @@ def load(path: Path) -> graph.Dataflow:
 
 def parse(data: Any) -> graph.Dataflow:
     """The dataflow of a document's JSON values."""
-    wanted = document.parse(DagDocument, data)
+    wanted = document.parse(DagSpec, data)
     operators = [
         graph.Operator(
             name=name,
