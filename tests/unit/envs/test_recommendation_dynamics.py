@@ -261,6 +261,17 @@ def test_the_candidates_that_are_seen_are_those_that_are_there():
     assert hidden.quality == pytest.approx(dynamics.MEANS[true.topic])
 
 
+def test_a_rule_shows_the_same_slates_by_index_and_by_scores():
+    seen = env.slates().reset(philox.streams(4, num_envs=30))[1]
+    by_index, by_scores = (baselines.card("watch", config={"action": form}) for form in ("index", "scores"))
+    for name in ("myopic_pctr", "myopic_conversion", "quality", "slateq_topk"):
+        index = by_index[name].distribution(seen)[:, 0].astype(int)
+        shown, _ = forms.slate("scores").shown(by_scores[name].distribution(seen))
+        assert choice.index_of(shown).tolist() == index.tolist()
+    with pytest.raises(InvalidInput, match="action"):
+        baselines.quality("positions")
+
+
 def test_indices_are_the_slates_in_lexicographic_order():
     assert choice.SLATES.shape == (120, 3)
     assert choice.SLATES[0].tolist() == [0, 1, 2]
