@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rlaas_ray.envs import picture
-from rlaas_ray.envs.recommendation import choice, dynamics, tiny
+from rlaas_ray.envs.recommendation import choice, dynamics
 from rlaas_ray.specs.arrays import F64, Array
 
 
@@ -63,18 +63,21 @@ def draw_satisfaction(state: Mapping[str, Any], *, content: F64) -> Array:
     return picture.pixels(made)
 
 
-def draw_tiny(state: Mapping[str, Any], *, worth: F64) -> Array:
-    """Left: interest in the four topics. Right: what each of the six slates is worth from here, exactly. worth (6,)."""
-    level, budget = state["level"][0], int(state["budget"][0])
+def draw_tiny(interest: F64, *, left_share: float, worth: Mapping[str, float]) -> Array:
+    """Left: interest in the four topics. Right: what each of the six slates is worth from here, exactly."""
     made, (left, right) = picture.figure(columns=2)
-    left.bar(np.arange(tiny.TOPICS), tiny.GRID[level], color=[picture.RED, picture.AMBER, picture.BLUE, picture.GREEN])
+    colours = [picture.RED, picture.AMBER, picture.BLUE, picture.GREEN]
+    left.bar(np.arange(len(interest)), interest, color=colours)
     left.axhline(0.0, color=picture.INK, linewidth=0.8)
-    left.set(xlabel="topic (a click costs 5, 4, 3, 2)", ylabel="interest", ylim=(-1.1, 1.1), xticks=range(tiny.TOPICS))
-    left.set_title(f"{budget} of {tiny.BUDGET} units left", fontsize=9)
-    best = int(np.argmax(worth))
-    names = [f"{first}, {second}" for first, second in tiny.SLATES]
-    right.bar(names, worth, color=[picture.GREEN if one == best else picture.GREY for one in range(len(worth))])
-    low, high = float(worth.min()), float(worth.max())
+    left.set(
+        xlabel="topic (a click costs 5, 4, 3, 2)", ylabel="interest", ylim=(-1.1, 1.1), xticks=range(len(interest))
+    )
+    left.set_title(f"{left_share:.0%} of the time left", fontsize=9)
+    low, high = min(worth.values()), max(worth.values())
+    names = list(worth)
+    right.bar(
+        names, list(worth.values()), color=[picture.GREEN if worth[one] == high else picture.GREY for one in names]
+    )
     margin = max(high - low, 0.1)
     right.set(xlabel="slate", ylabel="minutes to come", ylim=(low - margin, high + 0.3 * margin))
     right.set_title("green: the best slate, by dynamic programming", fontsize=9)

@@ -95,7 +95,9 @@ class Tiny:
         from rlaas_ray.envs.recommendation import picture  # noqa: PLC0415 - matplotlib is only for those who look
 
         worth = action_values()[int(state["budget"][0]), int(number(state["level"][:1])[0])]
-        return picture.draw_tiny(state, worth=worth)
+        named = {f"{first}, {second}": float(one) for (first, second), one in zip(SLATES, worth, strict=True)}
+        share = float(state["budget"][0]) / BUDGET
+        return picture.draw_tiny(GRID[state["level"][0]], left_share=share, worth=named)
 
 
 def number(level: I64) -> I64:
