@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from rlaas_ray.envs import picture
-from rlaas_ray.envs.stream import model, tiny
+from rlaas_ray.envs.stream import model
 from rlaas_ray.envs.stream.graph import Dataflow
 from rlaas_ray.specs.arrays import Array
 
@@ -52,19 +52,13 @@ def draw(flow: Dataflow, state: Mapping[str, Any]) -> Array:
     return picture.pixels(made)
 
 
-def draw_tiny(state: Mapping[str, Any]) -> Array:
-    """Rate, what each operator can take, and the lag, in source units."""
+def draw_tiny(*, rate: float, capacity: Mapping[str, float], lag: float, most: float, title: str) -> Array:
+    """Rate, what each operator can take, and the lag, in source units; `most` is the highest lag."""
     made, axes = picture.figure(width_px=500, height_px=400)
-    flatmap, count = tiny.FLATMAP[state["flatmap"][0]], tiny.COUNT[state["count"][0]]
-    bars = {
-        "rate": (tiny.RATE[state["level"][0]], picture.BLUE),
-        f"flatmap x {state['flatmap'][0] + 1}": (flatmap, picture.GREEN),
-        f"count x {state['count'][0] + 1}": (count, picture.GREEN),
-        "lag": (state["lag"][0], picture.RED),
-    }
-    axes.bar(list(bars), [value for value, _ in bars.values()], color=[colour for _, colour in bars.values()])
-    axes.set(ylim=(0, tiny.MOST + 0.5), ylabel="records a step, and records")
-    axes.set_title(f"step {state['t'][0]} of {tiny.STEPS}", fontsize=9)
+    colours = [picture.BLUE, *(picture.GREEN for _ in capacity), picture.RED]
+    axes.bar(["rate", *capacity, "lag"], [rate, *capacity.values(), lag], color=colours)
+    axes.set(ylim=(0, most + 0.5), ylabel="records a step, and records")
+    axes.set_title(title, fontsize=9)
     return picture.pixels(made)
 
 

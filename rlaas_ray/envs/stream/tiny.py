@@ -71,7 +71,14 @@ class Tiny:
         """Rate, capacity and lag, see picture.py."""
         from rlaas_ray.envs.stream import picture  # noqa: PLC0415 - matplotlib is only for those who look
 
-        return picture.draw_tiny(state)
+        flatmap, count = int(state["flatmap"][0]), int(state["count"][0])
+        return picture.draw_tiny(
+            rate=float(RATE[state["level"][0]]),
+            capacity={f"flatmap x {flatmap + 1}": float(FLATMAP[flatmap]), f"count x {count + 1}": float(COUNT[count])},
+            lag=float(state["lag"][0]),
+            most=float(MOST),
+            title=f"step {int(state['t'][0])} of {STEPS}",
+        )
 
 
 def served(state: dict[str, Any], action: I64) -> tuple[I64, F64]:
