@@ -75,7 +75,7 @@ def draw_fleet(params: DroneParams, state: Mapping[str, Any]) -> Array:
     right.barh(np.arange(count), charge, color=colours)
     right.set(yticks=np.arange(count), xlim=(0, 1), xlabel="charge", ylabel="drone")
     right.invert_yaxis()
-    right.set_title("blue: to pickup, green: to drop, amber: to pad, grey: free", fontsize=8)
+    right.set_title("blue: to pickup, green: to drop,\namber: to pad, grey: free", fontsize=8)
     return picture.pixels(made)
 
 
