@@ -30,6 +30,10 @@ _ROUNDING = 1e-6  # 500 ms for every request is the floor, not below it
 State = dict[str, Any]
 
 
+class WrongAction(InvalidInput, ValueError):
+    """An action that fits neither shape nor range: ValueError, too, which code written for the original catches."""
+
+
 class Compat:
     """The domain (vector.Domain): target replicas of each deployment; a nested Dict of numbers of each node."""
 
@@ -59,11 +63,11 @@ class Compat:
         self.observation_space = gymnasium.spaces.Dict({"nodes": gymnasium.spaces.Dict(nodes)})
 
     def check(self, action: Any) -> Array:
-        """Int64 (B, deployments); raises InvalidInput, which is a ValueError's meaning here, for another shape or range."""
+        """Int64 (B, deployments); raises WrongAction, a ValueError, for another shape or range."""
         given, count = np.asarray(action), len(self.params.instance.services)
         whole = given.ndim == 2 and given.shape[1] == count and given.dtype.kind in "iu"
         if not whole or (given < 0).any() or (given >= self._sizes).any():
-            raise InvalidInput(
+            raise WrongAction(
                 "action of EdgePlacement-v3compat",
                 given=given.tolist() if given.size <= 8 else (given.shape, str(given.dtype)),
                 expected=f"(B, {count}) ints from 0 to {self._sizes - 1}",

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rlaas_ray.envs import philox, registry
 from rlaas_ray.envs.catalogue import EDGE, EDGE_TINY
-from rlaas_ray.envs.edge import config, demand, env, macro, model, moves
-from rlaas_ray.errors import InvalidInput
+from rlaas_ray.envs.edge import compat, config, demand, env, macro, model, moves
+from rlaas_ray.errors import InvalidInput, NotBuilt
 
 
 def legal(mask, rng):
@@ -238,3 +238,57 @@ def test_impossible_actions_are_refused(action):
     worlds.reset()
     with pytest.raises(InvalidInput, match="edge placement"):
         worlds.step(np.asarray(action))
+
+
+def test_the_shape_of_lwmecpsenv3_is_kept():
+    with pytest.warns(UserWarning, match="base_url, namespace"):
+        made = compat.domain(
+            node_name=["a", "b"],
+            max_hardware={"cpu": 2.0, "ram": 2048.0},
+            pod_usage={"cpu": 0.5, "ram": 512.0},
+            node_info={"a": {"avg_latency": 5.0}, "b": {"avg_latency": 9.0, "cpu": 1.0}},
+            num_nodes=2,
+            namespace="default",
+            deployments=["web"],
+            base_url="http://127.0.0.1",
+        )
+    assert made.action_space.nvec.tolist() == [5]
+    streams = philox.streams(0, num_envs=2)
+    state, seen, _ = made.reset(streams)
+    assert seen["nodes"]["a"]["deployments"]["web"]["Replicas"].tolist() == [1, 1]
+    state, seen, reward, _, _, _, info = made.step(state, made.check([[3], [4]]), streams=streams)
+    placed = [seen["nodes"][name]["deployments"]["web"]["Replicas"] for name in ("a", "b")]
+    assert (placed[0] + placed[1]).tolist() == [3, 4]
+    assert (placed[1] <= 2).all()
+    latency, replicas, imbalance = info["objectives"].T
+    assert reward == pytest.approx(-latency - 0.1 * replicas - 0.1 * imbalance)
+    with pytest.raises(ValueError, match="v3compat"):
+        made.check([[6]])
+
+
+def test_targets_that_do_not_fit_change_nothing_and_cost_a_hundred():
+    info = {"a": {"avg_latency": 5.0, "cpu": 0.5}}
+    made = compat.domain(node_info=info, deployments=["web"], pod_usage={"cpu": 0.25})
+    streams = philox.streams(0, num_envs=1)
+    state, _, _ = made.reset(streams)
+    after, _, reward, _, ended, _, told = made.step(state, made.check([[4]]), streams=streams)
+    assert (reward[0], told["invalid"][0], ended[0]) == (-100.0, True, False)
+    assert np.array_equal(after["run"], state["run"])
+    gone, _, reward, _, _, _, _ = made.step(state, made.check([[0]]), streams=streams)
+    assert gone["run"].sum() == 0
+    assert reward[0] == pytest.approx(-500.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"backend": "live"}, NotBuilt),
+        ({"mode": "balanced"}, InvalidInput),
+        ({"num_nodes": 5}, InvalidInput),
+        ({"node_name": ["x"]}, InvalidInput),
+        ({"replicas": 5}, TypeError),
+    ],
+)
+def test_wrong_options_of_the_original_are_refused(wrong, error):
+    with pytest.raises(error):
+        compat.domain(**wrong)
