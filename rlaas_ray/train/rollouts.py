@@ -223,7 +223,7 @@ class Rollouts:
             block.costs[t] = self._costs.of(info, rows=len(block.rewards[t]))
         if self._same_step and done.any():
             block.final.extend(self._finals(t, done=done, info=info))
-        if self._worlds.units > 1:
+        if self._worlds.shared:
             # Behind a view whole envs start anew in the same step (envs/view.py): each reward belongs to an episode.
             self._count(info["env_reward"], done=info["env_done"], ignored=None, block=block)
         else:
@@ -241,7 +241,7 @@ class Rollouts:
         else:
             block.valid[:] = columns.valid_next_step(done_before, block.done)
             block.starts[1:] = ~block.valid
-        shared = self._worlds.units > 1
+        shared = self._worlds.shared
         block.steps = self._steps * len(self._born) if shared else int(np.count_nonzero(block.valid))
 
     def _finals(self, t: int, *, done: Bool, info: dict[str, Any]) -> list[Final]:
