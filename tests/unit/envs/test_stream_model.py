@@ -87,7 +87,7 @@ def test_what_is_served_is_the_page_s_and_the_closed_form_of_the_least_capacity(
 
 @pytest.mark.parametrize("query", sorted(queries.QUERIES))
 def test_records_are_conserved_and_queues_fit_their_buffers_whatever_is_done(query):
-    flow, batch = queries.QUERIES[query], 64
+    flow, batch = queries.QUERIES[query], 2400  # seven queries, 60 intervals: a million random steps
     made = job.StreamParallelism(flow, downtime=3.0)
     streams, rng = philox.streams(5, num_envs=batch), np.random.default_rng(0)
     state, _, _ = made.reset(streams)
