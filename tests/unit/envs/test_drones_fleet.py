@@ -218,7 +218,7 @@ def test_views_propose_velocities_and_rows_never_end():
 def picked_s(made, *, streams):
     """Seconds (B,) after which the drones have picked up, summed over them."""
     total = np.zeros(len(streams.seed))
-    for state, _, _, _, _, _, info in fly(made, steps=200, streams=streams):
+    for state, _, _, _, _, _, info in fly(made, steps=400, streams=streams):
         total += state["t"] * made.params.dt * made.params.drones * info["objectives"][:, 2]
     return total
 
