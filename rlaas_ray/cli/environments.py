@@ -230,6 +230,13 @@ def _play(env_id: str, *, policy: str, mode: str | None, config: Mapping[str, An
         source = builtin.find(env_id, name, action_space=action_space)
         return scoring.act_of(builtin.build(source, parameters={}), env=env_id, config=config)
     loaded = bundle.load(Path(_path(policy)))
+    if (loaded.observation_space, loaded.action_space) != (observation_space, action_space):
+        raise InvalidInput(
+            f"spaces of {policy}",
+            given=f"{loaded.observation_space} -> {loaded.action_space}",
+            expected=f"those of {env_id}: {observation_space} -> {action_space}",
+            cure="Score it under the setting (--mode) of the card that has its spaces, or evaluate it with its env_config.",
+        )
 
     def play() -> Any:
         memory: dict[str, Any] = {}
