@@ -20,6 +20,9 @@ from rlaas_ray.policies import decoders
 from rlaas_ray.policies import view as programs
 from rlaas_ray.specs.arrays import F32, F64, Bool
 
+_SEEN_NEAR = np.asarray([observation.GOAL, observation.GOAL + 1, observation.GOAL + 2, observation.DISTANCE])
+_CLOSER = np.asarray([10.0, 10.0, 6.0, 85.0], np.float32)  # 10, 10, 5 and 10 m are 1
+_NEAR = len(_CLOSER)
 _RESPONSE_S = 0.5  # of the velocity loop, as in action_mode="velocity"
 _PRESET: Mapping[str, Any] = {
     "gamma": 0.99,
@@ -31,9 +34,9 @@ _PRESET: Mapping[str, Any] = {
     "minibatch_size": 4096,
     "gradient_clip": 0.5,
     "entropy_coefficient": 0.0,
-    "log_std_initial": -0.7,
+    "log_std_initial": -1.2,
     "batch_size": 128 * 128,
-    "normalise_observations": True,
+    "normalise_observations": False,
     "scale_rewards": True,
     "network": {"hidden": (64, 64), "activation": "tanh"},
     "policy_gain": 0.01,
@@ -45,7 +48,7 @@ class DroneView:
     """The view (envs.view.TrainingView) of a lone drone: one unit."""
 
     units = 1
-    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (observation.SIZE,), np.float32)
+    observation_space = gymnasium.spaces.Box(-100.0, 100.0, (observation.SIZE + _NEAR,), np.float32)
     action_space = gymnasium.spaces.Box(-np.inf, np.inf, (env.ACTION,), np.float32)
     preset: Mapping[str, Any] = {**_PRESET, "num_envs_per_runner": 128}
 
@@ -148,13 +151,20 @@ class DroneRows(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return self._rows(), own, never, never.copy(), {"env_reward": reward, "env_done": ended | cut}
 
     def _rows(self) -> F32:
-        return self._flat.reshape(self.num_envs, observation.SIZE)
+        rows = self._flat.reshape(self.num_envs, observation.SIZE)
+        return np.concatenate((rows, rows[:, _SEEN_NEAR] * _CLOSER), axis=1)
 
 
 def _program(units: int) -> programs.ViewProgram:
+    """Each unit's 32 numbers, then the way to the goal once more, so that metres near it fill the range of a tanh."""
     flat = units * observation.SIZE
-    index = np.arange(flat, dtype=np.int64).reshape(units, observation.SIZE)
-    return programs.ViewProgram(index=index, matrix=np.zeros((flat, 0), np.float32), offset=np.zeros(0, np.float32))
+    own = np.arange(flat, dtype=np.int64).reshape(units, observation.SIZE)
+    near = np.arange(units * _NEAR, dtype=np.int64).reshape(units, _NEAR)
+    matrix = np.zeros((flat, units * _NEAR), np.float32)
+    for unit in range(units):
+        matrix[unit * observation.SIZE + _SEEN_NEAR, near[unit]] = _CLOSER
+    index = np.concatenate((own, flat + near), axis=1)
+    return programs.ViewProgram(index=index, matrix=matrix, offset=np.zeros(units * _NEAR, np.float32))
 
 
 def _decoder(units: int) -> decoders.TargetDelta:
