@@ -147,8 +147,10 @@ class DroneRows(gymnasium.vector.VectorEnv[Any, Any, Any]):
         seen, reward, ended, cut, info = self._inner.step(shaped)
         self._flat = seen.reshape(self._worlds, -1)
         own: F64 = info["agent_reward"].ravel() if "agent_reward" in info else reward
+        cost = info.get("agent_cost", info["cost"]).reshape(self.num_envs, -1)
         never = np.zeros(self.num_envs, np.bool_)
-        return self._rows(), own, never, never.copy(), {"env_reward": reward, "env_done": ended | cut}
+        told = {"env_reward": reward, "env_done": ended | cut, "cost": cost}
+        return self._rows(), own, never, never.copy(), told
 
     def _rows(self) -> F32:
         rows = self._flat.reshape(self.num_envs, observation.SIZE)

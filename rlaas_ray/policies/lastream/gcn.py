@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rlaas_ray.errors import InvalidInput
 
-INPUT, HIDDEN = 64, (128, 256, 128)
+INPUT, HIDDEN, NODES = 64, (128, 256, 128), 16
 
 
 def normalised(adjacency: Tensor, mask: Tensor, *, directed: bool = False) -> Tensor:
@@ -47,7 +47,10 @@ class Gcn(nn.Module):
         """Embeddings (B, output_dim)."""
         if features.shape[2] > INPUT:
             raise InvalidInput("features of operators", given=features.shape[2], expected=f"at most {INPUT}")
-        hidden = nn.functional.pad(features, (0, INPUT - features.shape[2]))
+        # Nodes by sixteens: matrix products of other sizes may sum in another order, and padding is to change no bit.
+        extra = -features.shape[1] % NODES
+        hidden = nn.functional.pad(features, (0, INPUT - features.shape[2], 0, extra))
+        adjacency, mask = nn.functional.pad(adjacency, (0, extra, 0, extra)), nn.functional.pad(mask, (0, extra))
         passed = normalised(adjacency, mask, directed=self.directed)
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Linear)

@@ -197,8 +197,10 @@ def test_views_propose_velocities_and_rows_never_end():
     for view, made in ((training.DroneView(), env.domain()), (training.FleetView(), fleet.domain())):
         rows = view.make_vector(num_envs=3, seed=1, config={"horizon": 3})
         seen, _ = rows.reset(seed=1)
-        assert seen.shape == (3 * view.units, 32)
-        assert np.array_equal(view.program.apply(seen.reshape(3, -1)).reshape(seen.shape), seen)
+        assert seen.shape == (3 * view.units, 36)
+        flat = seen[:, :32].reshape(3, -1)
+        assert seen[:, 32:35] == pytest.approx(seen[:, 3:6] * [10.0, 10.0, 6.0])  # the way, metres near the goal
+        assert view.program.apply(flat).reshape(seen.shape) == pytest.approx(seen, abs=1e-6)
         done = []
         for _ in range(4):
             seen, reward, ended, cut, info = rows.step(np.tile([0.5, 0.0, 0.0], (len(seen), 1)))
