@@ -6,6 +6,7 @@ Called by `render()`. Shows the first world of a batch; changes nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from matplotlib.patches import Circle
 
 from rlaas_ray.envs import picture
 from rlaas_ray.envs.drones import params as p
-from rlaas_ray.envs.drones import tiny
 from rlaas_ray.envs.drones.params import DroneParams
 from rlaas_ray.specs.arrays import Array
 
@@ -79,15 +79,26 @@ def draw_fleet(params: DroneParams, state: Mapping[str, Any]) -> Array:
     return picture.pixels(made)
 
 
-def draw_tiny(state: Mapping[str, Any]) -> Array:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lattice:
+    """Places of the tiny form, its steps and its charge."""
+
+    pickup: int
+    drop: int
+    last: int
+    steps: int
+    energy: int
+
+
+def draw_tiny(state: Mapping[str, Any], *, lattice: Lattice) -> Array:
     """The lattice: place, speed, target, charge and time left."""
     made, (left, right) = picture.figure(columns=2, width_ratios=(1.8, 1.0))
     x, v = int(state["x"][0]), int(state["v"][0])
-    target = tiny.PICKUP if state["phase"][0] == p.TO_PICKUP else tiny.DROP
-    left.hlines(0, 0, tiny.LAST, color=picture.GREY)
-    left.plot(np.arange(tiny.LAST + 1), np.zeros(tiny.LAST + 1), "|", color=picture.GREY)
-    left.plot(tiny.PICKUP, 0, "v", color=picture.BLUE, markersize=10)
-    left.plot(tiny.DROP, 0, "s", color=picture.GREEN, markersize=10)
+    target = lattice.pickup if state["phase"][0] == p.TO_PICKUP else lattice.drop
+    left.hlines(0, 0, lattice.last, color=picture.GREY)
+    left.plot(np.arange(lattice.last + 1), np.zeros(lattice.last + 1), "|", color=picture.GREY)
+    left.plot(lattice.pickup, 0, "v", color=picture.BLUE, markersize=10)
+    left.plot(lattice.drop, 0, "s", color=picture.GREEN, markersize=10)
     left.plot(target, 0, "o", color=picture.AMBER, markersize=18, fillstyle="none")
     left.plot(x, 0.05, "o", color=picture.INK, markersize=9)
     if v:
@@ -97,8 +108,8 @@ def draw_tiny(state: Mapping[str, Any]) -> Array:
     energy, spent = int(state["e"][0]), int(state["t"][0])
     _bars(
         right,
-        shares=[energy / tiny.ENERGY, (tiny.STEPS - spent) / tiny.STEPS],
-        labels=[f"charge {energy}", f"{tiny.STEPS - spent} steps left"],
+        shares=[energy / lattice.energy, (lattice.steps - spent) / lattice.steps],
+        labels=[f"charge {energy}", f"{lattice.steps - spent} steps left"],
     )
     return picture.pixels(made)
 

@@ -89,7 +89,8 @@ class Tiny:
         """The lattice, see picture.py."""
         from rlaas_ray.envs.drones import picture  # noqa: PLC0415 - matplotlib is only for those who look
 
-        return picture.draw_tiny(state)
+        lattice = picture.Lattice(pickup=PICKUP, drop=DROP, last=LAST, steps=STEPS, energy=ENERGY)
+        return picture.draw_tiny(state, lattice=lattice)
 
 
 def throttle(action: F64) -> I64:

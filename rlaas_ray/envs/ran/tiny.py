@@ -67,7 +67,9 @@ class Tiny:
         number = (action[:, 0] * CHOICES + action[:, 1]) * CHOICES + action[:, 2]
         now = step % STEPS
         reached = normalised[now, number]
-        reward = sum(weight * reached[:, k] for k, weight in enumerate(self.weights))  # a product would depend on the batch
+        reward = sum(
+            weight * reached[:, k] for k, weight in enumerate(self.weights)
+        )  # a product would depend on the batch
         cost, ended = costs[now, number], np.zeros(len(step), np.bool_)
         info: dict[str, Any] = {"objectives": raw[now, number], "normalised": reached, "cost": cost}
         after = step + 1

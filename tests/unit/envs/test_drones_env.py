@@ -227,7 +227,9 @@ def test_the_battery_rule_keeps_a_cruising_drone_alive(played):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="55 % of 320 full drones go to the pad, the design asks for 60 to 95 %: unexplained")
+@pytest.mark.xfail(
+    strict=True, reason="55 % of 320 full drones go to the pad, the design asks for 60 to 95 %: unexplained"
+)
 def test_most_full_drones_need_the_pad_once():
     high = play(baselines.pd(), streams=worlds((1,)), zones=0, traffic=0, start_charge=[1.0, 1.0])
     assert 0.60 <= high[4].mean() <= 0.95
