@@ -26,9 +26,9 @@ def wrong(objectives):
     return 1.0
 
 
-def legal(seen, *, space, rng, count):
-    """A batch of random actions, allowed ones where the observation says which."""
-    actions = np.stack([np.asarray(space.sample()) for _ in range(count)])
+def legal(seen, *, space, rng, count, ready=None):
+    """A batch of random actions (`ready` where they were drawn before), allowed ones where the observation says which."""
+    actions = np.stack([np.asarray(space.sample()) for _ in range(count)]) if ready is None else ready
     if isinstance(seen, dict) and "action_mask" in seen:
         noise = rng.random(seen["action_mask"].shape)
         actions = np.where(np.asarray(seen["action_mask"], bool), noise, -1.0).argmax(axis=1)
@@ -109,6 +109,38 @@ def test_its_numbers_are_described_and_finite(env):
         assert np.isfinite(info["objectives"]).all()
         assert np.isfinite(info["cost"]).all()
         assert made.observation_space.contains(seen)
+
+
+# Slates and dataflows walk their million steps in their own tests; a step of RanControl costs 20 times one of the others.
+MANY = {
+    registry.RAN: (256, 100),
+    "rlaas/EdgePlacement-v1": (4096, 245),
+    "rlaas/DroneDelivery-v1": (4096, 245),
+    "rlaas/DroneFleet-v1": (512, 200),  # of ten drones
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", MANY)
+def test_many_random_steps_stay_finite_and_in_their_spaces(env):
+    count, steps = MANY[env]
+    made, rng = registry.make_vector(env, num_envs=count, seed=6), np.random.default_rng(0)
+    seen, _ = made.reset()
+    made.action_space.seed(0)
+    drawn = [made.action_space.sample() for _ in range(16)]
+    for t in range(steps):
+        actions = drawn[t % len(drawn)]
+        if isinstance(seen, dict):
+            actions = legal(seen, space=made.single_action_space, rng=rng, count=count, ready=actions)
+        seen, reward, _, _, info = made.step(actions)
+        flat = np.concatenate([np.asarray(one).reshape(count, -1) for one in arrays(seen)], axis=1)
+        assert np.isfinite(flat).all()
+        assert np.isfinite(reward).all()
+        assert np.isfinite(info["objectives"]).all()
+        assert (info["cost"] >= 0).all()
+        if "invalid" in info:
+            assert not info["invalid"].any()  # what the mask allows is what the dynamics allow
+    assert made.observation_space.contains(seen)
 
 
 @everyone
