@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from rlaas_ray.cli import output
-from rlaas_ray.errors import InvalidInput, nearest
+from rlaas_ray.errors import InvalidInput, NotFound, nearest
 from rlaas_ray.specs.policy import parse_policy
 
 
@@ -67,7 +67,15 @@ def show(*, env_id: str, as_json: bool) -> None:
     if as_json:
         output.document(told)
     else:
-        output.facts(told)
+        output.facts({name: _brief(value) for name, value in told.items()})
+
+
+def _brief(value: Any) -> Any:
+    """A space's bounds as one number where they are all the same: nobody reads 320 of them."""
+    if not isinstance(value, dict):
+        return value
+    one = {name: bound[0] for name, bound in value.items() if name in {"low", "high"} and len(set(bound)) == 1}
+    return {name: one.get(name, _brief(part)) for name, part in value.items()}
 
 
 @env.command()
@@ -229,7 +237,7 @@ def _play(env_id: str, *, policy: str, mode: str | None, config: Mapping[str, An
     if name in builtin.known(env_id):
         source = builtin.find(env_id, name, action_space=action_space)
         return scoring.act_of(builtin.build(source, parameters={}), env=env_id, config=config)
-    loaded = bundle.load(Path(_path(policy)))
+    loaded = bundle.load(Path(_path(policy, known=sorted({*own, *builtin.known(env_id)}))))
     if (loaded.observation_space, loaded.action_space) != (observation_space, action_space):
         raise InvalidInput(
             f"spaces of {policy}",
@@ -253,11 +261,19 @@ def _play(env_id: str, *, policy: str, mode: str | None, config: Mapping[str, An
     return play
 
 
-def _path(policy: str) -> str:
-    """Where the bundle of a POLICY lies."""
+def _path(policy: str, *, known: list[str]) -> str:
+    """Where the bundle of a POLICY lies; `known` built-in policies are named where there is none."""
     if parse_policy(policy).kind == "path":
         return policy
     from rlaas_ray.cli import server
 
-    with server.client() as client:
-        return str(client.models.get(policy)["path"])
+    try:
+        with server.client() as client:
+            return str(client.models.get(policy)["path"])
+    except NotFound:
+        raise NotFound(
+            "no such policy",
+            given=policy,
+            expected=f"a registered name, a bundle's path, or {', '.join(known)}",
+            cure=nearest(policy, known),
+        ) from None
