@@ -1,5 +1,6 @@
-"""A drone learns to arrive: it earns what only deliveries pay (hovering and chance earn less than -10)."""
+"""A drone learns to arrive: it earns what only deliveries pay (hovering and chance earn less than -10); ten fly by its policy."""
 
+import importlib
 import threading
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rlaas_ray.train import runner
 pytestmark = [pytest.mark.learning, pytest.mark.slow]
 
 
-def test_a_drone_delivers(tmp_path: Path) -> None:
+def test_a_drone_delivers_and_so_do_ten_by_its_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = TrainSpec(
         env="rlaas/DroneDelivery-v1",
         num_env_runners=0,
@@ -46,3 +47,6 @@ def test_a_drone_delivers(tmp_path: Path) -> None:
         stop=threading.Event(),
     )
     assert result["evaluation"]["return_mean"] >= 30  # five deliveries pay about 60, two of them 30
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    fleet = importlib.import_module("fleet_from_one").main([result["bundle"], "--episodes", "1"])
+    assert fleet.score >= 40  # chance is 0, the field of forces 100
