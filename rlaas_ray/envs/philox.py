@@ -18,7 +18,7 @@ from rlaas_ray.specs.arrays import F64, U32, U64
 
 WORDS_PER_BLOCK = 4
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+_W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 _ROUNDS = 10
 _SEEDS = 2**32
@@ -66,15 +66,22 @@ def streams(seed: int | Sequence[int], *, num_envs: int, first_index: int = 0) -
 def philox(counter: tuple[U32, U32, U32, U32], *, key: tuple[U32, U32]) -> U32:
     """The four output words on a new last axis; counter and key words broadcast against each other."""
     shape = np.broadcast_shapes(*(word.shape for word in (*counter, *key)))
-    c0, c1, c2, c3 = (np.broadcast_to(word, shape).astype(np.uint64) for word in counter)
-    k0, k1 = (word.astype(np.uint64) for word in key)
+
+    def flat(word: U32) -> U64:  # one long axis: broadcast short ones cost twice the time
+        return np.broadcast_to(word, shape).astype(np.uint64).ravel()
+
+    c0, c1, c2, c3 = (flat(word) for word in counter)
+    k0, k1 = (flat(word) for word in key)
+    scratch = np.empty_like(c0)
     for _ in range(_ROUNDS):
-        c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0=k0, k1=k1)
-        k0 = (k0 + np.uint64(_W0)) & _LOW
-        k1 = (k1 + np.uint64(_W1)) & _LOW
-    out = np.empty((*shape, WORDS_PER_BLOCK), dtype=np.uint32)
-    out[..., 0], out[..., 1], out[..., 2], out[..., 3] = c0, c1, c2, c3
-    return out
+        c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0=k0, k1=k1, scratch=scratch)
+        k0 += _W0
+        k0 &= _LOW
+        k1 += _W1
+        k1 &= _LOW
+    out = np.empty((c0.size, WORDS_PER_BLOCK), dtype=np.uint32)
+    out[:, 0], out[:, 1], out[:, 2], out[:, 3] = c0, c1, c2, c3
+    return out.reshape(*shape, WORDS_PER_BLOCK)
 
 
 def u01(words: U32) -> F64:
@@ -98,12 +105,16 @@ def normals(uniform: F64) -> F64:
     return np.concatenate((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
 
 
-def _round(c0: U64, c1: U64, c2: U64, c3: U64, *, k0: U64, k1: U64) -> tuple[U64, U64, U64, U64]:  # noqa: PLR0917 - four words of one counter
+def _round(  # noqa: PLR0917 - four words of one counter
+    c0: U64, c1: U64, c2: U64, c3: U64, *, k0: U64, k1: U64, scratch: U64
+) -> tuple[U64, U64, U64, U64]:
     p0 = c0 * _M0
     p1 = c2 * _M1
-    c1 ^= p1 >> _SHIFT
+    np.right_shift(p1, _SHIFT, out=scratch)
+    c1 ^= scratch
     c1 ^= k0
-    c3 ^= p0 >> _SHIFT
+    np.right_shift(p0, _SHIFT, out=scratch)
+    c3 ^= scratch
     c3 ^= k1
     p1 &= _LOW
     p0 &= _LOW

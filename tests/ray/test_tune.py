@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Tune's loggers leave their files open
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+ON_SIGINT = signal.getsignal(signal.SIGINT)  # a test run that was started in the background ignores it
 STUDIES = str(Path(__file__).parents[1] / "unit" / "tune")
 if STUDIES not in sys.path:
     sys.path.insert(0, STUDIES)
@@ -147,4 +148,4 @@ def test_a_study_begun_by_tune_goes_on_in_the_pool(tmp_path: Path) -> None:
 
 def test_ray_is_left_as_it_was() -> None:
     assert ray.is_initialized()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is ON_SIGINT
