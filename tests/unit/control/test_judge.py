@@ -124,13 +124,14 @@ def test_a_challenger_that_fails_is_rolled_back_for_failing(house, traffic) -> N
 
 
 def test_a_challenger_as_good_climbs_the_stages_and_becomes_champion(house, traffic) -> None:
-    found = judged(house, traffic, start(house), ticks=80, challenger=0.75)
+    # nothing is promoted below a share of 25 %, so that the second stage has to come whatever the units' draw
+    found = judged(house, traffic, start(house, stages=[10, 50]), ticks=120, challenger=0.75)
     assert found["state"] == "promoted"
     document = house.ask("GET", "/api/v1/endpoints/cells").json()
     assert document["table"]["arms"][0]["version"] == found["challenger"]
     assert document["spec"]["champion"] == found["challenger"]
     reasons = [item["reason"] for item in house.ask("GET", "/api/v1/endpoints/cells/history").json()["items"]]
-    assert reasons.count("rollout") == 3  # begun at 25 %, raised to 50 %, promoted
+    assert reasons.count("rollout") == 3  # begun at 10 %, raised to 50 %, promoted
     name = found["challenger"].rpartition(":")[0]
     assert house.ask("GET", f"/api/v1/models/{name}@champion").json()["aliases"] == ["champion"]
 
