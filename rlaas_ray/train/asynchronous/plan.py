@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import gymnasium
+
 from rlaas_ray.errors import InvalidInput, NotBuilt
 from rlaas_ray.specs.algorithms import A3cOptions, AppoOptions, ImpalaOptions
 from rlaas_ray.specs.train import TrainSpec
@@ -38,6 +40,9 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "scale_rewards": True,
     },
 }
+_DISCRETE_GAMMA = (
+    0.98  # the seeds above were run with it; late data under 0.99 reached 234 instead of 400 in as many steps
+)
 _STALENESS_PER_ACTOR = 4
 
 
@@ -58,10 +63,11 @@ def resolve(spec: TrainSpec, worlds: Worlds) -> AsynchronousPlan:
     """The plan: the spec's own fields, else the env's preset, else the defaults. Raises for what there is not."""
     _refuse(spec)
     shared = worlds.view()
+    kind = {} if isinstance(worlds.action_space, gymnasium.spaces.Box) else {"gamma": _DISCRETE_GAMMA}
     plan = presets.resolve(
         spec,
         action_space=worlds.action_space,
-        preset={**_DEFAULTS[spec.algorithm], **({} if shared is None else shared.preset)},
+        preset={**kind, **_DEFAULTS[spec.algorithm], **({} if shared is None else shared.preset)},
     )
     if spec.algorithm == "a3c":
         return _a3c(spec, plan=plan)
