@@ -1,18 +1,15 @@
 """Edge placement is learnt: the tiny instance, whose optimum is exact (1.6887 a step), by PPO under the mask and by a table."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rlaas_ray import settings
 from rlaas_ray.envs.catalogue import EDGE_TINY
 from rlaas_ray.envs.edge import tiny
-from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.train import EvaluateDuring, TrainSpec
-from rlaas_ray.testing.reporter import TwinReporter
-from rlaas_ray.train import ledger, runner
+from rlaas_ray.testing.training import train
+from rlaas_ray.train import ledger
 from rlaas_ray.train.seam import Build
 from rlaas_ray.train.tabular import q_learning
 from rlaas_ray.train.worlds import of
@@ -30,28 +27,7 @@ def test_ppo_under_the_mask_comes_close_to_the_optimum(tmp_path: Path) -> None:
         serving="greedy",
         evaluate=EvaluateDuring(episodes=128),
     )
-    run = Run(
-        id="train-edge",
-        kind="train",
-        name=None,
-        spec=spec.to_json(),
-        spec_digest=spec.digest(),
-        seed=spec.seed,
-        state="running",
-        epoch=1,
-        attempt=1,
-        place="here",
-        created_us=0,
-    )
-    result = runner.execute(
-        spec,
-        run_id=run.id,
-        attempt=1,
-        reporter=TwinReporter(run),
-        clock=settings.SystemClock(),
-        directory=tmp_path,
-        stop=threading.Event(),
-    )
+    result, _ = train(spec, tmp_path)
     assert result["env_failures"] == 0
     assert -result["evaluation"]["return_mean"] / STEPS <= 1.85
 

@@ -1,47 +1,18 @@
 """Slates are learned: the tiny problem to within two percent of its optimum, the whole one beyond the click-greedy rule."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from rlaas_ray import settings
 from rlaas_ray.envs import scoring
 from rlaas_ray.envs.recommendation import choice, tiny
 from rlaas_ray.policies import bundle
-from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.train import TrainSpec
-from rlaas_ray.testing.reporter import TwinReporter
-from rlaas_ray.train import runner
+from rlaas_ray.testing.training import train
 
 pytestmark = [pytest.mark.learning, pytest.mark.slow]
-
-
-def trained(spec: TrainSpec, directory: Path):
-    run = Run(
-        id="train-slates",
-        kind="train",
-        name=spec.name,
-        spec=spec.to_json(),
-        spec_digest=spec.digest(),
-        seed=spec.seed,
-        state="running",
-        epoch=1,
-        attempt=1,
-        created_us=0,
-        place="here",
-    )
-    return runner.execute(
-        spec,
-        run_id=run.id,
-        attempt=1,
-        reporter=TwinReporter(run),
-        clock=settings.SystemClock(),
-        directory=directory,
-        stop=threading.Event(),
-    )
 
 
 SETTINGS = Path(__file__).parents[2] / "configs" / "slates.yaml"
@@ -51,7 +22,7 @@ def test_the_settings_that_come_along_leave_the_click_greedy_rule_behind(tmp_pat
     fields = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
     fields.pop("kind")
     spec = TrainSpec(**{**fields, "total_timesteps": 200_000})
-    policy = bundle.load(Path(trained(spec, tmp_path)["bundle"]))
+    policy = bundle.load(Path(train(spec, tmp_path)[0]["bundle"]))
 
     def play():
         def act(seen, rng):
@@ -81,7 +52,7 @@ def test_dqn_comes_within_two_percent_of_the_tiny_optimum(tmp_path: Path) -> Non
         network={"hidden": (64, 64), "activation": "relu"},
         options={"n_step": 3},
     )
-    policy = bundle.load(Path(trained(spec, tmp_path)["bundle"]))
+    policy = bundle.load(Path(train(spec, tmp_path)[0]["bundle"]))
     seen = tiny.observations().reshape(-1, tiny.OBSERVATION)
     slate = policy.head.mode(policy.distribution(policy.encode(seen)))[:, 0].astype(int)
     # Not played: the exact value of what was learned, from every state.

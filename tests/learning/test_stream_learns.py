@@ -1,17 +1,12 @@
 """PPO scales WordCount at least as well as DS2 with catch-up, on worlds that training never saw."""
 
-import threading
-
 import numpy as np
 import pytest
 
-from rlaas_ray import settings
 from rlaas_ray.envs import registry, scoring
 from rlaas_ray.policies import bundle, spaces
-from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.train import TrainSpec
-from rlaas_ray.testing.reporter import TwinReporter
-from rlaas_ray.train import runner
+from rlaas_ray.testing.training import train
 
 pytestmark = [pytest.mark.learning, pytest.mark.slow]
 ENV = "rlaas/StreamParallelism-wordcount-v1"
@@ -31,28 +26,7 @@ SETTINGS = {
 
 def test_ppo_earns_what_ds2_with_catch_up_earns(tmp_path):
     spec = TrainSpec(env=ENV, env_config=CONFIG, seed=0, **SETTINGS)
-    run = Run(
-        id="train-stream",
-        kind="train",
-        name=spec.name,
-        spec=spec.to_json(),
-        spec_digest=spec.digest(),
-        seed=spec.seed,
-        state="running",
-        epoch=1,
-        attempt=1,
-        place="here",
-        created_us=0,
-    )
-    result = runner.execute(
-        spec,
-        run_id="train-stream",
-        attempt=1,
-        reporter=TwinReporter(run),
-        clock=settings.SystemClock(),
-        directory=tmp_path,
-        stop=threading.Event(),
-    )
+    result, _ = train(spec, tmp_path)
     policy = bundle.load(tmp_path / result["bundle"])
     _, action_space = registry.spaces(ENV, config=CONFIG)
 

@@ -6,7 +6,7 @@ row earns the drone's own reward; rows never end, and `info` tells of the envs' 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -51,6 +51,7 @@ class DroneView:
     observation_space = gymnasium.spaces.Box(-100.0, 100.0, (observation.SIZE + _NEAR,), np.float32)
     action_space = gymnasium.spaces.Box(-np.inf, np.inf, (env.ACTION,), np.float32)
     preset: Mapping[str, Any] = {**_PRESET, "num_envs_per_runner": 128}
+    domain: Callable[..., env.DroneDelivery | fleet.DroneFleet] = staticmethod(env.domain)
 
     @property
     def program(self) -> programs.ViewProgram:
@@ -72,42 +73,17 @@ class DroneView:
         weights: modes.Given | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> DroneRows:
-        """num_envs rows."""
-        made = env.domain(mode=mode, weights=weights, **(config or {}))
+        """num_envs * units rows."""
+        made = self.domain(mode=mode, weights=weights, **(config or {}))
         return DroneRows(self, made, num_envs=num_envs, seed=seed, first_index=first_index)
 
 
-class FleetView:
-    """The view of a fleet of ten."""
+class FleetView(DroneView):
+    """The view of a fleet of ten: each drone sees its own 32 numbers."""
 
     units = 10
-    observation_space = DroneView.observation_space
-    action_space = DroneView.action_space
     preset: Mapping[str, Any] = {**_PRESET, "num_envs_per_runner": 16, "batch_size": 160 * 128}
-
-    @property
-    def program(self) -> programs.ViewProgram:
-        """Each drone sees its own 32 numbers."""
-        return _program(self.units)
-
-    @property
-    def decoder(self) -> decoders.TargetDelta:
-        """As of a lone drone, for each."""
-        return _decoder(self.units)
-
-    def make_vector(
-        self,
-        *,
-        num_envs: int,
-        seed: int,
-        first_index: int = 0,
-        mode: str | None = None,
-        weights: modes.Given | None = None,
-        config: Mapping[str, Any] | None = None,
-    ) -> DroneRows:
-        """num_envs * 10 rows."""
-        made = fleet.domain(mode=mode, weights=weights, **(config or {}))
-        return DroneRows(self, made, num_envs=num_envs, seed=seed, first_index=first_index)
+    domain: Callable[..., env.DroneDelivery | fleet.DroneFleet] = staticmethod(fleet.domain)
 
 
 class DroneRows(gymnasium.vector.VectorEnv[Any, Any, Any]):
@@ -115,7 +91,7 @@ class DroneRows(gymnasium.vector.VectorEnv[Any, Any, Any]):
 
     def __init__(
         self,
-        view: DroneView | FleetView,
+        view: DroneView,
         made: env.DroneDelivery | fleet.DroneFleet,
         *,
         num_envs: int,
