@@ -10,9 +10,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rlaas_ray.cli import report_parts, report_style, report_trial
-from rlaas_ray.cli import report_plots as plots
+from rlaas_ray.cli import report_trial
 from rlaas_ray.cli.story import Score, Story
+from rlaas_ray.pictures import chart as plots
+from rlaas_ray.pictures import page, style
 
 ARM_COLOURS = {"random": "muted", "hold": "champion", "grid": "champion", "coordinate_ascent": "reference"}
 
@@ -42,7 +43,7 @@ def render(told: Story) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>RLaaS on Ray: {escape(headline(told))}</title><style>{report_style.CSS}</style></head>"
+        f"<title>RLaaS on Ray: {escape(headline(told))}</title><style>{style.CSS}</style></head>"
         f"<body><main>{body}</main></body></html>"
     )
 
@@ -88,8 +89,8 @@ def _gain(row: Score | None) -> str:
 
 def _scores(told: Story) -> str:
     rows = "".join(
-        f"<tr><th scope=row>{escape(row.name)}</th><td>{report_parts.number(row.mean)}</td>"
-        f"<td>{report_parts.number(row.low)} to {report_parts.number(row.high)}</td>"
+        f"<tr><th scope=row>{escape(row.name)}</th><td>{page.number(row.mean)}</td>"
+        f"<td>{page.number(row.low)} to {page.number(row.high)}</td>"
         f"<td>{'' if row.score is None else f'{row.score:.1f}'}</td><td>{_gain_text(row)}</td><td>{row.episodes}</td>"
         f"<td class=source>{escape(row.source)}</td></tr>"
         for row in told.scores
@@ -109,9 +110,7 @@ def _scores(told: Story) -> str:
         "had seen. Score: random is 0, the reference, which sees the true state, is 100; both means come from "
         f"REFERENCE.json, which was prepared beforehand ({made})."
     )
-    return report_parts.section(
-        "scores", title="How good is it?", parts=(table, report_parts.figure(chart, caption=caption))
-    )
+    return page.section("scores", title="How good is it?", parts=(table, page.figure(chart, caption=caption)))
 
 
 def _gain_text(row: Score) -> str:
@@ -141,8 +140,8 @@ def _learning(told: Story) -> str:
         f"{learning.seconds:.1f} s ({rate:,.0f} steps/s). The line is the true mean of the last 100 episodes, with the noise "
         "that exploration adds; the score above is without it, on fresh worlds."
     )
-    drawing = report_parts.figure(chart.svg(), caption=caption)
-    return report_parts.section("learning", title="How did it learn?", parts=(drawing,))
+    drawing = page.figure(chart.svg(), caption=caption)
+    return page.section("learning", title="How did it learn?", parts=(drawing,))
 
 
 def _front(front: Mapping[str, Any]) -> str:
@@ -162,7 +161,7 @@ def _front(front: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr{' class=chosen' if i == 0 else ''}><th scope=row>{escape(name)}</th>"
         # By name: a document that went through a database has its keys in another order.
-        f"{''.join(f'<td>{report_parts.number(values[n])}</td>' for n, _, _ in objectives)}</tr>"
+        f"{''.join(f'<td>{page.number(values[n])}</td>' for n, _, _ in objectives)}</tr>"
         for i, (name, values) in enumerate(points.items())
     )
     table = f"<div class=scroll><table><thead><tr><th>point</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -176,7 +175,7 @@ def _front(front: Mapping[str, Any]) -> str:
     parts = (
         f"<figure><div class=grid3>{figures}<div>{trace.svg()}</div></div><figcaption>{escape(caption)}</figcaption></figure>",
     )
-    return report_parts.section("front", title="What else could the network be?", parts=(*parts, table))
+    return page.section("front", title="What else could the network be?", parts=(*parts, table))
 
 
 def _projection(front: Mapping[str, Any], objectives: Sequence[tuple[str, str, str]], *, x: int, y: int) -> str:
@@ -216,7 +215,7 @@ def _facts(told: Story) -> str:
         "<p>Everything on this page was measured in this run, apart from the rows marked as prepared beforehand. "
         "quickstart.json beside it holds the same figures unrounded.</p>"
     )
-    return report_parts.section(
+    return page.section(
         "facts",
         title="The run itself",
         parts=(f"<table class=phases><tbody>{bars}</tbody></table><dl>{facts}</dl>{note}",),

@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable, Mapping
 from html import escape
 
-from rlaas_ray.cli import report_parts, story
-from rlaas_ray.cli import report_plots as plots
+from rlaas_ray.cli import story
 from rlaas_ray.cli.story import Trial
+from rlaas_ray.pictures import chart as plots
+from rlaas_ray.pictures import page
 
 LN10 = math.log(10.0)
 WORDS = {
@@ -75,7 +76,7 @@ def _rollback_lead(trial: Trial) -> str:
 def _trial(trial: Trial, *, key: str, title: str, lead: str, last: Callable[[Trial], str], below: str) -> str:
     reason = escape(because(trial) or "No verdict was reached.")
     limit = story.limits(float(trial.spec.get("alpha", 0.01)))
-    gates = [f"{k.replace('_', ' ')} {report_parts.plain(v)}" for k, v in trial.spec.items() if k in SHOWN_GATES]
+    gates = [f"{k.replace('_', ' ')} {page.plain(v)}" for k, v in trial.spec.items() if k in SHOWN_GATES]
     off = [name for name, on in trial.spec.get("guards", {}).items() if not on]
     gates += [f"guard off: {name}" for name in off]
     preset = " (demo preset: short gates)" if trial.spec.get("preset") == "demo" else ""
@@ -93,7 +94,7 @@ def _trial(trial: Trial, *, key: str, title: str, lead: str, last: Callable[[Tri
     )
     charts = "".join((_evidence(trial, limit=limit), _effect(trial), last(trial)))
     text = f"<p>{escape(lead)}</p>"
-    return report_parts.section(key, title=title, parts=(text, box, report_parts.figure(charts, caption=caption)))
+    return page.section(key, title=title, parts=(text, box, page.figure(charts, caption=caption)))
 
 
 def _evidence(trial: Trial, *, limit: Mapping[str, float]) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlaas_ray.cli import report, report_plots, story
+from rlaas_ray.cli import report, story
+from rlaas_ray.pictures import chart as plots
 
 VOID = {"meta", "br", "path", "circle", "img", "link", "hr"}
 
@@ -232,27 +233,27 @@ def test_the_page_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_a_line_passes_through_its_points() -> None:
-    axis = report_plots.Axis(label="x", low=0.0, high=10.0)
-    chart = report_plots.Chart(x=axis, y=axis, title="a diagonal", width=178.0, height=158.0)
+    axis = plots.Axis(label="x", low=0.0, high=10.0)
+    chart = plots.Chart(x=axis, y=axis, title="a diagonal", width=178.0, height=158.0)
     chart.line([(0.0, 0.0), (5.0, 5.0), (10.0, 10.0)], colour="champion")
     # 100 wide from 62, 100 high from 14
     assert 'd="M62.0 114.0 L112.0 64.0 L162.0 14.0"' in chart.svg()
 
 
 def test_ticks_are_round_and_logarithms_have_decades() -> None:
-    assert report_plots.Axis(label="x", low=0.0, high=1.0).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert report_plots.Axis(label="x", low=0.5, high=2000, log=True).ticks() == [1, 10, 100, 1000]
+    assert plots.Axis(label="x", low=0.0, high=1.0).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert plots.Axis(label="x", low=0.5, high=2000, log=True).ticks() == [1, 10, 100, 1000]
 
 
 def test_not_a_number_is_left_out_of_a_line() -> None:
-    axis = report_plots.Axis(label="x", low=0.0, high=1.0)
-    chart = report_plots.Chart(x=axis, y=axis, title="a gap in it")
+    axis = plots.Axis(label="x", low=0.0, high=1.0)
+    chart = plots.Chart(x=axis, y=axis, title="a gap in it")
     chart.line([(0.0, 0.0), (0.5, math.nan), (1.0, 1.0)], colour="champion")
     assert "nan" not in chart.svg()
 
 
 def test_thinning_keeps_the_last_point() -> None:
     points = [(float(i), float(i)) for i in range(1001)]
-    kept = report_plots.thinned(points)
+    kept = plots.thinned(points)
     assert len(kept) <= 401
     assert kept[-1] == (1000.0, 1000.0)

@@ -1,6 +1,6 @@
-"""Charts of the report as inline SVG: lines, steps, bands, dots, intervals. Colours are CSS variables: dark mode is the page's.
+"""Charts as inline SVG: lines, steps, bands, dots, intervals. Colours are CSS variables: dark mode is the page's.
 
-Called by report.py alone. Written by hand and not by a plotting library: real text, a few kB each, nothing to load.
+Called by the reports and the pictures of fronts. Written by hand , not by a plotting library: real text, few kB, nothing to load.
 Never reads a file and never rounds what the tables show.
 """
 

@@ -1,6 +1,6 @@
-"""The style sheet of the report: system fonts, one column, light and dark, fit to print.
+"""The style sheet of the reports: system fonts, one column, light and dark, fit to print.
 
-Read by report.py; holds no code.
+Read by the reports and the pictures; holds no code.
 """
 
 CSS = """

@@ -1,4 +1,4 @@
-"""The pieces that every section of the report is made of. Called by report.py and report_trial.py; knows no story."""
+"""The pieces that every section of a report is made of. Called by the reports of a quickstart and of a search; knows no story."""
 
 from __future__ import annotations
 
