@@ -1,7 +1,7 @@
 """What a search is given: a pymoo problem with the names of its objectives, its box, its anchors and the final weights.
 
-Called by search.run. `KNOWN` are ours; `module:Class` is any pymoo Problem, which may say more about
-itself by the attributes that `envs/recommendation/problem.py` has (`objectives, box, anchors, weights, warm_start`). Never
+Called by search.run. `KNOWN` are ours and those of the literature; `module:Class` is any pymoo Problem, which may say more
+about itself by the attributes that `envs/recommendation/problem.py` has (`objectives, box, anchors, weights, warm_start`). Never
 evaluates a point.
 """
 
@@ -17,18 +17,24 @@ from pymoo.core.problem import Problem
 
 from rlaas_ray.envs.edge import problem as edge
 from rlaas_ray.envs.ran import problem as ran
+from rlaas_ray.envs.ran import problem_tiny as ran_tiny
 from rlaas_ray.envs.recommendation import problem as recommendation
 from rlaas_ray.envs.stream import problem as stream
 from rlaas_ray.errors import InvalidInput, NotFound, nearest
+from rlaas_ray.optimize import benchmarks, policy_search
 from rlaas_ray.specs.arrays import F64, Bool
 from rlaas_ray.specs.optimize import OptimizeSpec
 
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "5g": ran.RanPowerProblem,
+    "5g_tiny": ran_tiny.RanTinyProblem,
     "edge_placement": edge.EdgeStaticProblem,
+    "policy_search": policy_search.PolicyProblem,
     "recommendation": recommendation.SlateProblem,
     "stream_parallelism": stream.StreamStaticProblem,
+    **benchmarks.PROBLEMS,
 }
+_ANY_MODE = "normal"  # the spec's default
 
 # name, unit, direction: the form of `metadata["objectives"]` of an env
 Objective = tuple[str, str, Literal["min", "max"]]
@@ -62,8 +68,15 @@ class Subject:
 def resolve(spec: OptimizeSpec) -> Subject:
     """The subject that a spec names. Raises NotFound or InvalidInput with the cure."""
     kind = KNOWN.get(spec.problem) or _imported(spec.problem)
-    # A mode belongs to problems that have modes; the spec's default says nothing to the others.
-    moded = spec.problem in KNOWN or hasattr(kind, "MODES")
+    moded = hasattr(kind, "MODES")
+    if not moded and spec.mode != _ANY_MODE:
+        raise InvalidInput(
+            f"problem {spec.problem!r} has no modes",
+            given=spec.mode,
+            expected="no mode",
+            cure="Give weights.",
+            pointer="/mode",
+        )
     config = {**spec.problem_config, "mode": spec.mode} if moded else dict(spec.problem_config)
     try:
         problem = kind(**config)
@@ -78,6 +91,8 @@ def resolve(spec: OptimizeSpec) -> Subject:
         raise InvalidInput(
             f"{spec.problem!r} is not a problem", given=type(problem).__name__, expected="a subclass of pymoo's Problem"
         )
+    if spec.problem in benchmarks.PROBLEMS:
+        problem.box = benchmarks.box(spec.problem, objectives=int(problem.n_obj))
     return describe(problem, weights=spec.weights)
 
 

@@ -7,14 +7,14 @@ the same demand. Never moves a pod: a placement stands for the whole hour.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pymoo.core.problem import Problem
 
 from rlaas_ray.envs import philox
-from rlaas_ray.envs.edge import config, model, moves
+from rlaas_ray.envs.edge import config, demand, model, moves
 from rlaas_ray.errors import InvalidInput, nearest
 from rlaas_ray.specs.arrays import F64
 
@@ -32,6 +32,11 @@ MODES: Mapping[str, tuple[float, float, float]] = {
 }
 SAMPLES = 12
 _FILLS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+# "tiny": one service on two nodes of three pods each, 16 placements in all
+_SIZES: Mapping[str, Callable[[], model.Params]] = {
+    "full": lambda: model.params(config.full()),
+    "tiny": lambda: model.params(config.tiny(), process=demand.Chain()),
+}
 
 
 class EdgeStaticProblem(Problem):  # type: ignore[misc, no-any-unimported]  # pymoo has no types
@@ -46,8 +51,21 @@ class EdgeStaticProblem(Problem):  # type: ignore[misc, no-any-unimported]  # py
     warm_start = True  # a random placement overfills every node
 
     def __init__(
-        self, *, mode: str = "normal", demand_seed: int = 0, samples: int = SAMPLES, late_limit: float = 0.1
+        self,
+        *,
+        mode: str = "normal",
+        size: str = "full",
+        demand_seed: int = 0,
+        samples: int = SAMPLES,
+        late_limit: float = 0.1,
     ) -> None:
+        if size not in _SIZES:
+            raise InvalidInput(
+                "size of problem edge_placement",
+                given=size,
+                expected=", ".join(_SIZES),
+                cure=nearest(size, list(_SIZES)),
+            )
         if mode not in MODES:
             raise InvalidInput(
                 "mode of problem edge_placement", given=mode, expected=", ".join(MODES), cure=nearest(mode, list(MODES))
@@ -61,7 +79,7 @@ class EdgeStaticProblem(Problem):  # type: ignore[misc, no-any-unimported]  # py
                 "late_limit of problem edge_placement", given=late_limit, expected="a share above 0, at most 1"
             )
         self.late_limit = late_limit
-        self.params = model.params(config.full())
+        self.params = _SIZES[size]()
         self.weights = np.array(MODES[mode], dtype=np.float64)
         self.rate = hour(self.params, seed=demand_seed, samples=samples)
         services, nodes, _ = self.params.instance.shape

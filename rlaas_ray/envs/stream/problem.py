@@ -24,9 +24,9 @@ OBJECTIVES: tuple[tuple[str, str, Literal["min", "max"]], ...] = (
     ("latency", "s", "min"),
     ("resources", "1", "min"),
 )
-# Weights of the environment's modes: throughput, latency, resources.
+# Weights of the environment's modes: throughput, latency, resources. "normal" is its "balanced".
 MODES: Mapping[str, tuple[float, float, float]] = {
-    name: (weight[0], weight[2], weight[3]) for name, weight in REWARDS.items()
+    name: (weight[0], weight[2], weight[3]) for name, weight in {"normal": REWARDS["balanced"], **REWARDS}.items()
 }
 
 
