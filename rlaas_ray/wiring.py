@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 MODULES = "modules"
-_SEARCH_TELLS_S, _FRONT_SHOWN = 0.5, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -256,38 +255,16 @@ def _tune(attempt: _Attempt) -> dict[str, Any]:
 
 
 def _optimize(attempt: _Attempt) -> dict[str, Any]:
-    from rlaas_ray.optimize import front, search
+    from rlaas_ray.jobs import searching
     from rlaas_ray.specs.optimize import OptimizeSpec
 
-    told_s = [float("-inf")]
-
-    def tell(done: search.Generation) -> None:
-        # A generation takes 20 ms: told of each, the API would be busier than the search.
-        if attempt.clock.monotonic_s() - told_s[0] < _SEARCH_TELLS_S and done.number < done.of:
-            return
-        told_s[0] = attempt.clock.monotonic_s()
-        rows = front.shown(done.values, chosen=0, limit=_FRONT_SHOWN)
-        attempt.reporter.event(
-            "front",
-            {"generation": done.number, "front": done.values[rows].tolist(), "hypervolume": done.hypervolume},
-        )
-        progress = Progress(
-            fraction=done.number / done.of,
-            steps=done.number,
-            steps_total=done.of,
-            steps_per_s=done.number / done.elapsed_s if done.elapsed_s > 0 else None,
-            eta_s=done.eta_s,
-            message=f"{done.front_size} points, hypervolume {done.hypervolume:.4f}",
-        )
-        row = {"hypervolume": done.hypervolume, "front_size": done.front_size, "evaluations": done.evaluations}
-        attempt.reporter.metrics([{"step": done.number, "time_us": attempt.clock.now_us(), **row}])
-        if attempt.reporter.beat(progress) == "stopping":
-            attempt.stop.set()
-
-    result = search.run(
-        document.parse(OptimizeSpec, attempt.run.spec), progress=tell, stop=attempt.stop, clock=attempt.clock
+    return searching.execute(
+        document.parse(OptimizeSpec, attempt.run.spec),
+        run_id=attempt.run.id,
+        reporter=attempt.reporter,
+        clock=attempt.clock,
+        stop=attempt.stop,
     )
-    return {**result, "state": "stopped" if result["stopped"] else "succeeded"}
 
 
 def _evaluate(attempt: _Attempt) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 from rlaas_ray.specs.arrays import F64, I64
 
 SHOWN_AT_MOST = 500
+TRACED_AT_MOST = 10_000  # generations in the document's trace; of a longer search every second, third, ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,14 +32,24 @@ class Front:
     weight: F64  # (m,)
     chosen: int
     hypervolume: float
+    hypervolume_raw: float  # the same in units of the objectives: the share times the size of the box
     trace: F64  # (generations,)
     box: tuple[F64, F64]  # ideal, nadir, natural units
     anchors: dict[str, F64]  # name -> (m,), natural units
     seed: int
     generations: int
     evaluations: int
+    failed: int  # evaluations that gave nothing finite
     seconds: float
-    stopped: bool
+    ended_by: str  # the rule that ended it: a Reason of stopping.py
+    ended_because: str
+    algorithm: str
+    variables_digest: str
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody ended it."""
+        return self.ended_by == "stop"
 
     def to_json(self) -> dict[str, Any]:
         """The result document: at most 500 points (evenly over the first objective, the chosen one among them), one x."""
@@ -58,23 +69,29 @@ class Front:
             },
             "weights": dict(zip(names, self.weight.tolist(), strict=True)),
             "hypervolume": self.hypervolume,
-            "hypervolume_trace": self.trace.tolist(),
+            "hypervolume_raw": self.hypervolume_raw,
+            "hypervolume_trace": self.trace[:: -(-len(self.trace) // TRACED_AT_MOST) or 1].tolist(),
+            "hypervolume_stride": -(-len(self.trace) // TRACED_AT_MOST) or 1,
             "box": {"ideal": self.box[0].tolist(), "nadir": self.box[1].tolist()},
             "anchors": anchors,
             "seed": self.seed,
             "generations": self.generations,
             "evaluations": self.evaluations,
+            "failed": self.failed,
             "seconds": self.seconds,
             "stopped": self.stopped,
+            "ended_by": self.ended_by,
+            "ended_because": self.ended_because,
+            "algorithm": self.algorithm,
+            "variables_digest": self.variables_digest,
             "summary": self._summary(chosen),
         }
 
     def _summary(self, chosen: dict[str, float]) -> str:
         point = ", ".join(f"{n} {chosen[n]:.4g}{'' if u == '1' else ' ' + u}" for n, u, _ in self.objectives)
-        end = "stopped" if self.stopped else "done"
         return (
-            f"{len(self.values)} non-dominated points from {self.evaluations:,} evaluations in {self.seconds:.1f} s ({end}, "
-            f"seed {self.seed}); hypervolume {self.hypervolume:.4f}; chosen: {point}"
+            f"{len(self.values)} non-dominated points from {self.evaluations:,} evaluations in {self.seconds:.1f} s "
+            f"({self.ended_because}; seed {self.seed}); hypervolume {self.hypervolume:.4f}; chosen: {point}"
         )
 
 
@@ -88,6 +105,16 @@ def shown(values: F64, *, chosen: int, limit: int) -> I64:
     return np.asarray(order, dtype=np.int64)
 
 
+def thinned(values: F64, *, limit: int) -> I64:
+    """Indices of at most `limit` rows, those with the most room around them, the ends of every objective among them."""
+    kept = np.arange(len(values), dtype=np.int64)
+    while len(kept) > limit:
+        # A fifth at a time: crowding after removal is then nearly right.
+        goal = max(limit, round(0.8 * len(kept)))
+        kept = np.sort(kept[np.argsort(-crowding(values[kept]), kind="stable")[:goal]])
+    return kept
+
+
 class Archive:
     """All non-dominated points seen, thinned to `limit` by crowding; the extremes of every objective are kept.
 
@@ -99,25 +126,20 @@ class Archive:
         self.x: F64 = np.empty((0, variables))
         self.f: F64 = np.empty((0, objectives))  # minimised
 
-    def add(self, x: F64, f: F64) -> None:
-        """Offer points; rows that are not finite never enter."""
+    def add(self, x: F64, f: F64) -> bool:
+        """Offer points; rows that are not finite never enter. Tells whether any entered."""
         good = np.isfinite(f).all(axis=1)
         f_all = np.concatenate([self.f, f[good]])
         keep = moocore.is_nondominated(f_all) if len(f_all) else np.zeros(0, dtype=np.bool_)
         new = keep[len(self.f) :]
         if not new.any():
-            return
+            return False
         x_all = np.concatenate([self.x, x[good]])
         self.x, self.f = x_all[keep], f_all[keep]
-        while len(self.f) > self._limit:
-            self._thin()
-
-    def _thin(self) -> None:
-        # A fifth at a time: crowding after removal is then nearly right, and thinning is rare.
-        goal = max(self._limit, round(0.8 * len(self.f)))
-        order = np.argsort(-crowding(self.f), kind="stable")[:goal]
-        order.sort()
-        self.x, self.f = self.x[order], self.f[order]
+        if len(self.f) > self._limit:
+            rows = thinned(self.f, limit=self._limit)
+            self.x, self.f = self.x[rows], self.f[rows]
+        return True
 
 
 def crowding(f: F64) -> F64:

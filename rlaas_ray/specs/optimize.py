@@ -1,26 +1,49 @@
 """OptimizeSpec: a search for a front of solutions of a named problem.
 
-Handed in by `rlaas optimize` and `POST /optimization`. Names of problems are resolved by `rlaas_ray.optimize`.
+Handed in by `rlaas optimize` and `POST /optimization`. Names of problems and algorithms are resolved by `rlaas_ray.optimize`.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlaas_ray.specs.document import Document
 
 
+class WarmStart(Document):
+    """Points to begin from: those of an earlier run, or rows of variables. At most half of the first population."""
+
+    run: str | None = Field(default=None, min_length=1, description="id of an earlier search on the same variables")
+    rows: list[list[float]] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> WarmStart:
+        if (self.run is None) == (self.rows is None):
+            raise ValueError("either run or rows")
+        return self
+
+
 class OptimizeSpec(Document):
-    """Problem, algorithm, budget and the weights of the final choice."""
+    """Problem, algorithm, budget and the weights of the final choice. What is None is the effort's."""
 
     problem: str = Field(min_length=1, description="5g, recommendation, edge_placement or module:Class")
     problem_config: dict[str, Any] = Field(default_factory=dict)
-    algorithm: Literal["nsga3"] = "nsga3"
+    algorithm: str = Field(default="auto", min_length=1)
+    algorithm_config: dict[str, Any] = Field(default_factory=dict)
     mode: str = "normal"
     weights: dict[str, float] | None = None
-    population_size: int = Field(default=100, ge=4, le=100_000)
-    generations: int = Field(default=500, ge=1, le=1_000_000)
+    choose: str | None = None
+    effort: Literal["balanced", "quick", "thorough"] = "balanced"
+    population_size: int | None = Field(default=None, ge=4, le=100_000)
+    generations: int | None = Field(default=None, ge=1, le=1_000_000)
+    evaluations: int | None = Field(default=None, ge=1)
+    time_limit_s: float | None = Field(default=None, gt=0, le=30 * 86_400)
+    target_hypervolume: float | None = Field(default=None, gt=0)
+    stagnation: bool | None = None
+    reference: dict[str, float] | None = Field(default=None, description="hypervolume reference by objective")
+    warm_start: WarmStart | None = None
+    checkpoint_every: int = Field(default=50, ge=1, description="generations; at most 30 s in any case")
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     name: str | None = None
