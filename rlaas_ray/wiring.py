@@ -59,6 +59,7 @@ def build(
     from rlaas_ray.control.loop import Loop, Parts, dead, owner
     from rlaas_ray.control.models import Models
     from rlaas_ray.control.records import Records
+    from rlaas_ray.control.reports import Reports
     from rlaas_ray.control.rollouts import Rollouts
     from rlaas_ray.control.runs import Runs
     from rlaas_ray.store import audit, schema, secrets
@@ -100,6 +101,7 @@ def build(
         database=database,
         clock=clock,
         runs=runs,
+        reports=Reports(database=database, clock=clock, keyring=keyring, bell=runs.bell),
         models=models,
         endpoints=Endpoints(database=database, clock=clock, models=models, feed=feed, ingress=ingress),
         rollouts=rollouts,
@@ -258,13 +260,23 @@ def _optimize(attempt: _Attempt) -> dict[str, Any]:
     from rlaas_ray.jobs import searching
     from rlaas_ray.specs.optimize import OptimizeSpec
 
-    return searching.execute(
-        document.parse(OptimizeSpec, attempt.run.spec),
+    def lookup(run_id: str) -> Mapping[str, Any]:
+        answer = attempt.client.get(f"/api/v1/runs/{run_id}")
+        if not answer.is_success:
+            raise from_problem(answer.json())
+        found: Mapping[str, Any] = answer.json()
+        return found
+
+    given = searching.Given(
         run_id=attempt.run.id,
+        attempt=attempt.run.attempt,
         reporter=attempt.reporter,
         clock=attempt.clock,
-        stop=attempt.stop,
+        directory=attempt.directory,
+        checkpoint=attempt.run.checkpoint_uri,
+        lookup=lookup,
     )
+    return searching.execute(document.parse(OptimizeSpec, attempt.run.spec), given, stop=attempt.stop)
 
 
 def _evaluate(attempt: _Attempt) -> dict[str, Any]:

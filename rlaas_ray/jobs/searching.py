@@ -1,32 +1,58 @@
 """A search as a job: stepped, told of, saved. What an attempt of a run of kind `optimize` executes.
 
-Called by wiring for one search, and by the host of many, which steps each `SearchJob` itself. Reports through the reporter that it is
-handed; writes nothing but checkpoints below the run's own folder.
+Called by wiring for one search, and by the host of many, which steps each `SearchJob` itself. Reports through the reporter
+that it is handed; writes nothing but checkpoints below the run's own folder.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rlaas_ray.optimize import problems, search
+import numpy as np
+
+from rlaas_ray.errors import InvalidInput
+from rlaas_ray.jobs import checkpoints
+from rlaas_ray.optimize import front, problems, search
+from rlaas_ray.optimize import state as states
+from rlaas_ray.specs.arrays import F64
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.runs import Progress
 from rlaas_ray.specs.seams import Clock, Reporter
 
+FOLDER = "checkpoints"
 TELLS_S = 0.2  # between two fronts: five a second are enough to watch, and the latest wins
 ROWS_TOLD = 20  # metric rows with each front, at most
+SAVES_S, SAVES_AT_MOST_S = 30.0, 1.0  # the longest and the shortest time between two checkpoints
+
+# The document of another run, by its id.
+Lookup = Callable[[str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Given:
+    """The run that a search belongs to. `directory` is the run's own; `checkpoint` what the API knows of an earlier attempt."""
+
+    run_id: str
+    attempt: int
+    reporter: Reporter
+    clock: Clock
+    directory: Path
+    checkpoint: str | None
+    lookup: Lookup
 
 
 class SearchJob:
     """One search and who hears of it. `tells_s` is the least time between two fronts: more where many jobs tell at once."""
 
-    def __init__(
-        self, searching: search.Searching, *, run_id: str, reporter: Reporter, clock: Clock, tells_s: float = TELLS_S
-    ) -> None:
+    def __init__(self, searching: search.Searching, given: Given, *, tells_s: float = TELLS_S) -> None:
         self.searching = searching
-        self._run_id, self._reporter, self._clock, self._tells_s = run_id, reporter, clock, tells_s
-        self._told_s = float("-inf")
+        self._given, self._tells_s = given, tells_s
+        self._told_s, self._saved_s = float("-inf"), given.clock.monotonic_s()
+        self._saved_at = searching.generation
         self._rows: list[dict[str, float | int | None]] = []
 
     @property
@@ -35,39 +61,79 @@ class SearchJob:
         return self.searching.done
 
     def step(self) -> search.Generation:
-        """One generation, evaluated here, and told of."""
+        """One generation, evaluated here, told of, and saved where it is time."""
         made = self.searching.step()
         self.tell(made)
         return made
 
     def tell(self, made: search.Generation) -> None:
-        """What follows a generation: its metric row, and at most five times a second its front. Ends the search if asked to."""
+        """What follows a generation: its metric row, at most five times a second its front, now and then a checkpoint.
+
+        Ends the search where the API says that it shall.
+        """
+        clock, reporter = self._given.clock, self._given.reporter
         self._rows.append(
             {
                 "step": made.number,
-                "time_us": self._clock.now_us(),
+                "time_us": clock.now_us(),
                 "hypervolume": made.hypervolume,
                 "front_size": made.front_size,
                 "evaluations": made.evaluations,
                 "feasible_share": made.feasible_share,
             }
         )
-        now_s = self._clock.monotonic_s()
+        self._save_if_due()
+        now_s = clock.monotonic_s()
         if now_s - self._told_s < self._tells_s and not self.searching.done:
             return
         self._told_s = now_s
-        self._reporter.event("front", made.event(job=self._run_id))
+        reporter.event("front", made.event(job=self._given.run_id))
         stride = -(-len(self._rows) // ROWS_TOLD)
-        self._reporter.metrics(self._rows[::-stride][::-1])
+        reporter.metrics(self._rows[::-stride][::-1])
         self._rows = []
-        if self._reporter.beat(progress(made)) == "stopping":
+        if reporter.beat(progress(made)) == "stopping":
             self.searching.stop()
 
+    def save(self) -> Path:
+        """A checkpoint, now."""
+        made = self.searching.generation
+        path = checkpoints.save(self._given.directory / FOLDER, self.searching.save(), generation=made)
+        self._saved_at, self._saved_s = made, self._given.clock.monotonic_s()
+        return path
+
     def finish(self) -> dict[str, Any]:
-        """The result document, with the state that the run ends in."""
+        """The result document, with the state that the run ends in and its last checkpoint, which others may begin from."""
+        path = self.save()
         found = self.searching.result()
         result = search.document(self.searching.spec, found)
-        return {**result, "state": "stopped" if found.stopped else "succeeded"}
+        return {**result, "checkpoint_uri": str(path), "state": "stopped" if found.stopped else "succeeded"}
+
+    def _save_if_due(self) -> None:
+        since_s = self._given.clock.monotonic_s() - self._saved_s
+        often = self.searching.generation - self._saved_at >= self.searching.spec.checkpoint_every
+        if since_s >= SAVES_S or (often and since_s >= SAVES_AT_MOST_S):
+            self.save()
+
+
+def begin(spec: OptimizeSpec, given: Given, *, evaluate: search.Evaluate | None = None) -> SearchJob:
+    """The search that the spec asks for: where an earlier attempt left it, else from its start. Raises InvalidInput."""
+    subject = problems.resolve(spec)
+    searching = _taken_up(subject, spec, given=given, evaluate=evaluate)
+    if searching is None:
+        start = warm_rows(subject, spec, lookup=given.lookup)
+        searching = search.Searching(subject, spec, clock=given.clock, evaluate=evaluate, start=start)
+    return SearchJob(searching, given)
+
+
+def execute(spec: OptimizeSpec, given: Given, *, stop: threading.Event) -> dict[str, Any]:
+    """The whole search; gives the run's result."""
+    job = begin(spec, given)
+    while not job.done:
+        if stop.is_set():
+            job.searching.stop()
+            break
+        job.step()
+    return job.finish()
 
 
 def progress(made: search.Generation) -> Progress:
@@ -83,15 +149,59 @@ def progress(made: search.Generation) -> Progress:
     )
 
 
-def execute(
-    spec: OptimizeSpec, *, run_id: str, reporter: Reporter, clock: Clock, stop: threading.Event
-) -> dict[str, Any]:
-    """The whole search; gives the run's result."""
-    searching = search.Searching(problems.resolve(spec), spec, clock=clock)
-    job = SearchJob(searching, run_id=run_id, reporter=reporter, clock=clock)
-    while not job.done:
-        if stop.is_set():
-            searching.stop()
-            break
-        job.step()
-    return job.finish()
+def warm_rows(subject: problems.Subject, spec: OptimizeSpec, *, lookup: Lookup) -> F64 | None:
+    """(k, d) the rows that the spec's warm start means: its own, or the best spread points of an earlier run; None without one.
+
+    Raises InvalidInput where the earlier run had other variables, or has nothing to begin from.
+    """
+    told = spec.warm_start
+    if told is None:
+        return None
+    if told.rows is not None:
+        widths = {len(row) for row in told.rows}
+        if widths != {int(subject.problem.n_var)}:
+            raise InvalidInput(
+                "rows of a warm start",
+                given=f"{sorted(widths)} numbers in a row",
+                expected=f"{subject.problem.n_var}, one for each variable of {spec.problem}",
+                pointer="/warm_start/rows",
+            )
+        return np.asarray(told.rows, dtype=np.float64)
+    assert told.run is not None
+    earlier = lookup(told.run)
+    variables = states.variables_digest(subject.problem)
+    path = Path(str(earlier.get("checkpoint_uri") or ""))
+    if path.is_file():
+        x, f = states.points(path.read_bytes(), variables=variables)
+        rows: F64 = x[front.thinned(f, limit=search.started_at_most(spec))]
+        return rows
+    result = earlier.get("result") or {}
+    if "chosen" not in result:
+        raise InvalidInput(
+            f"run {told.run} has nothing to begin from",
+            given=earlier.get("state"),
+            expected="a search that has ended, or left a checkpoint on this disk",
+            cure="Wait until it has ended, or give rows.",
+            pointer="/warm_start/run",
+        )
+    states.check({"variables": result.get("variables_digest")}, {"variables": variables})
+    return np.asarray([result["chosen"]["x"]], dtype=np.float64)
+
+
+def _taken_up(
+    subject: problems.Subject, spec: OptimizeSpec, *, given: Given, evaluate: search.Evaluate | None
+) -> search.Searching | None:
+    """From the newest checkpoint that can be read; None where there is none. A damaged one is said, and the one before taken."""
+    if given.attempt == 1:
+        return None
+    paths = checkpoints.found(given.directory / FOLDER)
+    if not paths and given.checkpoint is not None and Path(given.checkpoint).is_file():
+        paths = [Path(given.checkpoint)]
+    for path in reversed(paths):
+        try:
+            return search.Searching.restore(
+                path.read_bytes(), subject=subject, spec=spec, clock=given.clock, evaluate=evaluate
+            )
+        except InvalidInput as error:
+            given.reporter.event("warning", {"words": f"checkpoint {path.name} is not used: {error.detail}"})
+    return None

@@ -275,7 +275,7 @@ class Searching:
         return dict(zip(self.subject.anchors, f, strict=True)), archive
 
     def save(self) -> bytes:
-        """All that goes on bit for bit, between two generations: an npz without pickle. What was asked and not told is lost."""
+        """All that goes on bit for bit: an npz without pickle. Rows that were asked and not told are asked again."""
         if self._asked is not None:
             raise InvalidInput(
                 "state of a search", given="rows that wait for values", expected="the end of a generation"
@@ -403,6 +403,11 @@ def first_rows(subject: problems.Subject, *, given: F64 | None, population_size:
         low, high = np.asarray(problem.xl, dtype=np.float64), np.asarray(problem.xu, dtype=np.float64)
         rows.append(np.clip(given[: int(MOST_STARTED * population_size)], low, high))
     return np.concatenate(rows)[:population_size] if rows else None
+
+
+def started_at_most(spec: OptimizeSpec) -> int:
+    """Rows of another search that the first population has room for."""
+    return int(MOST_STARTED * stopping.effort(spec).population_size)
 
 
 def _about(subject: problems.Subject, spec: OptimizeSpec) -> dict[str, Any]:

@@ -50,11 +50,11 @@ def check(header: Mapping[str, Any], about: Mapping[str, Any]) -> None:
             raise _refused(given=f"{name} {header.get(name)}", expected=f"{name} {wanted}")
 
 
-def points(data: bytes, *, variables: str) -> Array:
-    """(k, d) the archive's points of a state, to begin another search from. Raises InvalidInput for other variables."""
+def points(data: bytes, *, variables: str) -> tuple[Any, Any]:
+    """The archive's points of a state, x (k, d) and f (k, m), to begin another search from. Raises InvalidInput for others."""
     header, arrays = unpack(data)
     check(header, {"variables": variables})
-    return arrays["archive.x"]
+    return arrays["archive.x"], arrays["archive.f"]
 
 
 def variables_digest(problem: Any) -> str:
