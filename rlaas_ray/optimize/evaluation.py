@@ -1,0 +1,27 @@
+"""One evaluation of a batch of rows in this process, for problems that are cheap.
+
+Called by search.py and by tests; the evaluator on Ray keeps the same promise. Calls a pymoo problem once for the whole
+matrix; never a row at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rlaas_ray.specs.arrays import F64
+
+
+def evaluate(problem: Any, x: F64) -> tuple[F64, F64, F64]:
+    """Minimised objectives f (k, m), constraints g (k, p) and h (k, q) of the rows x (k, d); p or q may be 0."""
+    inequalities, equalities = int(problem.n_ieq_constr), int(problem.n_eq_constr)
+    if not (inequalities or equalities):
+        none: F64 = np.empty((len(x), 0))
+        return np.asarray(problem.evaluate(x, return_values_of=["F"]), dtype=np.float64), none, none
+    f, g, h = problem.evaluate(x, return_values_of=["F", "G", "H"])
+    return (
+        np.asarray(f, dtype=np.float64),
+        np.asarray(g, dtype=np.float64).reshape(len(x), inequalities),
+        np.asarray(h, dtype=np.float64).reshape(len(x), equalities),
+    )

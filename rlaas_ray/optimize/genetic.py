@@ -1,0 +1,196 @@
+"""The loop that NSGA-II, NSGA-III and SPEA2 share: parents -> children -> new rows only -> survivors, all as arrays.
+
+Subclassed by those modules, which say who survives and how good a survivor is as a parent. Rows of variables stay where
+they are: only children that survive are copied, into the places of those that died. Never evaluates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rlaas_ray.optimize import generators
+from rlaas_ray.optimize.evolution import Population, Setup, told
+from rlaas_ray.optimize.kernels import constraints, duplicates, ranking
+from rlaas_ray.specs.arrays import F64, I64, Array
+
+# Rounds of making up for children that were there already, as in pymoo.
+REFILLS = 100
+
+
+class Genetic:
+    """A generational search over `population_size` rows; see Evolution for what it promises.
+
+    `epsilon_horizon`: None is feasibility first; a number of generations lets violations through at first, less and less,
+    none after 80 % of that many.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, setup: Setup, *, epsilon_horizon: int | None = None) -> None:
+        self.generation = 0
+        self.evaluations = 0
+        self._setup = setup
+        self._size = setup.population_size
+        self._rng = generators.made(setup.seed)
+        self._epsilon_horizon = epsilon_horizon
+        self._epsilon_first = 0.0
+        self._weight = duplicates.weights(setup.variables)
+        self._asked: F64 | None = None
+        self._asked_hash: F64 = np.empty(0)
+        self._hash: F64 = np.empty(0)
+        self._x: F64 = np.empty((0, setup.variables))
+        self._f: F64 = np.empty((0, setup.objectives))
+        self._g: F64 = np.empty((0, 0))
+        self._h: F64 = np.empty((0, 0))
+        self._cv: F64 = np.empty(0)
+
+    # What the algorithms say.
+
+    def _survivors(self, f: F64, cv: F64 | None, *, need: int) -> I64:
+        """Rows of f (n, m) that survive, `need` of them (all, when there are no more); cv (n,) is None when all are feasible.
+
+        Leaves in self._goodness what `_goodness_of` the survivors in this order is as parents: smaller is better.
+        """
+        raise NotImplementedError
+
+    _goodness: F64 | None = None
+
+    # What everybody calls.
+
+    @property
+    def population(self) -> Population:
+        """Copies of the survivors' rows."""
+        return Population(x=self._x.copy(), f=self._f.copy(), g=self._g.copy(), h=self._h.copy(), cv=self._cv.copy())
+
+    def ask(self) -> F64:
+        """The first population, then as many children as the population is large, fewer only when no new rows are found."""
+        if self._asked is None:
+            self._asked = self._first() if self.generation == 0 else self._children()
+            self._asked_hash = duplicates.hashes(self._asked, self._weight)
+        return self._asked
+
+    def tell(self, *, f: F64, g: F64, h: F64) -> None:
+        """Survival among parents and children."""
+        asked = self._asked
+        told(asked, f=f, g=g, h=h, objectives=self._setup.objectives)
+        assert asked is not None
+        f, cv = constraints.with_failures(f, constraints.violation(g, h))
+        if self.generation == 0:
+            self._g, self._h = g[:0], h[:0]
+            if self._epsilon_horizon is not None:
+                self._epsilon_first = constraints.first_allowed(cv)
+        self.generation += 1
+        self.evaluations += len(asked)
+        both_f = np.concatenate([self._f, f])
+        both_cv = np.concatenate([self._cv, cv])
+        order = self._survivors(both_f, self._effective(both_cv), need=self._size)
+        self._replace(order, f=both_f, cv=both_cv, g=g, h=h)
+        self._asked = None
+
+    def _effective(self, cv: F64) -> F64 | None:
+        if not cv.any():
+            return None
+        if self._epsilon_horizon is None:
+            return cv
+        eased = constraints.allowed(self._epsilon_first, generation=self.generation, horizon=self._epsilon_horizon)
+        return np.where(cv <= eased, 0.0, cv)
+
+    def _replace(self, order: I64, *, f: F64, cv: F64, g: F64, h: F64) -> None:
+        """The survivors `order`, into the places of those that died; `_goodness` follows them."""
+        held, asked = len(self._x), self._asked
+        assert asked is not None
+        if len(order) != held:
+            self._x = np.concatenate([self._x, asked])[order]
+            self._hash = np.concatenate([self._hash, self._asked_hash])[order]
+            self._g, self._h = np.concatenate([self._g, g])[order], np.concatenate([self._h, h])[order]
+            self._f, self._cv = f[order], cv[order]
+            return
+        stays = ranking.chosen_mask(order, of=len(f))
+        died, born = np.flatnonzero(~stays[:held]), np.flatnonzero(stays[held:])
+        place = np.arange(len(f))
+        place[born + held] = died
+        self._x[died] = asked[born]
+        self._hash[died] = self._asked_hash[born]
+        self._f[died] = f[born + held]
+        self._cv[died] = cv[born + held]
+        if g.shape[1]:
+            self._g[died] = g[born]
+        if h.shape[1]:
+            self._h[died] = h[born]
+        if self._goodness is not None:
+            moved = np.empty_like(self._goodness)
+            moved[place[order]] = self._goodness
+            self._goodness = moved
+
+    def _first(self) -> F64:
+        x = self._setup.variation.sample(self._size, self._rng)
+        if self._setup.start is not None:
+            known = self._setup.variation.repair(self._setup.start[: self._size])
+            x[: len(known)] = known
+        new = duplicates.new_rows(x, duplicates.hashes(x, self._weight), among=(), among_hashed=())
+        return x if new is None else x[new]
+
+    def _children(self) -> F64:
+        """New rows, `population_size` of them; after 100 rounds what there is, at least one even if it is known."""
+        found: list[F64] = []
+        hashed: list[F64] = []
+        missing = self._size
+        for _ in range(REFILLS):
+            matings = -(-missing // 2)
+            first, second = ranking.parents(self._goodness, rows=len(self._x), matings=matings, rng=self._rng)
+            x = self._setup.variation.children(self._x, first=first, second=second, each=2, rng=self._rng)
+            own = duplicates.hashes(x, self._weight)
+            new = duplicates.new_rows(x, own, among=(self._x, *found), among_hashed=(self._hash, *hashed))
+            if new is not None:
+                x, own = x[new], own[new]
+            found.append(x[:missing])
+            hashed.append(own[:missing])
+            missing -= len(found[-1])
+            if missing == 0:
+                break
+        children = found[0] if len(found) == 1 else np.concatenate(found)
+        return children if len(children) else self._setup.variation.sample(1, self._rng)
+
+    # What survives a kill.
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """See Evolution."""
+        header = {
+            **self._setup.recipe,
+            "generation": self.generation,
+            "evaluations": self.evaluations,
+            "epsilon_first": self._epsilon_first,
+            "asked": self._asked is not None,
+            "ranked": self._goodness is not None,
+        }
+        arrays: dict[str, Array] = {
+            "x": self._x.copy(),
+            "f": self._f.copy(),
+            "g": self._g.copy(),
+            "h": self._h.copy(),
+            "cv": self._cv.copy(),
+            "rng": generators.packed(self._rng),
+        }
+        if self._asked is not None:
+            arrays["asked"] = self._asked.copy()
+        if self._goodness is not None:
+            arrays["goodness"] = self._goodness.copy()
+        return header, arrays
+
+    def resume(self, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Takes up what `state` gave, in an object made with the same options."""
+        self.generation = int(header["generation"])
+        self.evaluations = int(header["evaluations"])
+        self._epsilon_first = float(header["epsilon_first"])
+        self._x, self._f = generators.floats(arrays["x"]), generators.floats(arrays["f"])
+        self._g, self._h = generators.floats(arrays["g"]), generators.floats(arrays["h"])
+        self._cv = generators.floats(arrays["cv"])
+        self._hash = duplicates.hashes(self._x, self._weight)
+        self._rng = generators.unpacked(arrays["rng"])
+        self._asked = generators.floats(arrays["asked"]) if header["asked"] else None
+        if self._asked is not None:
+            self._asked_hash = duplicates.hashes(self._asked, self._weight)
+        self._goodness = generators.floats(arrays["goodness"]) if header["ranked"] else None
