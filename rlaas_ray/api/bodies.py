@@ -107,6 +107,23 @@ class Metrics(Document):
     rows: tuple[dict[str, float | int | None], ...] = Field(max_length=1000)
 
 
+class Report(Document):
+    """What one attempt tells, under its own key."""
+
+    run: str = Field(min_length=1, max_length=64)
+    key: str = Field(min_length=1, max_length=200)
+    attempt: int = Field(ge=1)
+    progress: dict[str, Any] | None = None
+    events: tuple[Event, ...] = Field(default=(), max_length=1000)
+    rows: tuple[dict[str, float | int | None], ...] = Field(default=(), max_length=1000)
+
+
+class Reports(Document):
+    """What all attempts of one process tell."""
+
+    reports: tuple[Report, ...] = Field(max_length=500)
+
+
 class Finish(Document):
     """The final state of an attempt."""
 
@@ -193,6 +210,9 @@ EXAMPLES: dict[type[Document], dict[str, Any]] = {
     Heartbeat: {"attempt": 1, "progress": {"fraction": 0.5, "steps": 25_000}},
     Events: {"attempt": 1, "events": [_EVENT]},
     Metrics: {"attempt": 1, "rows": [{"step": 4096, "time_us": 1_700_000_000_000_000, "episode_return_mean": 21.5}]},
+    Reports: {
+        "reports": [{"run": "optimize-k3v9q2m7xa", "key": "rlk_...", "attempt": 1, "progress": {"fraction": 0.5}}]
+    },
     Finish: {"attempt": 1, "state": "succeeded", "result": {"steps": 50_000}},
     Register: {"attempt": 1, "path": "/data/runs/train-k3v9q2m7xa/bundle", "name": "cart"},
     Adopt: {"kind": "train", "spec": _TRAIN, "place": "ray", "place_ref": "raysubmit_1"},

@@ -29,6 +29,7 @@ TABLE: Mapping[str, frozenset[str]] = {
     f"GET {V1}/environments/{{env_id:path}}": READ,
     f"GET {V1}/runs": READ,
     f"POST {V1}/runs": WORK,
+    f"POST {V1}/runs/report": RUN,
     f"GET {V1}/runs/{{run_id}}": READ | {"run"},
     f"GET {V1}/runs/{{run_id}}/events": READ | {"run"},
     f"GET {V1}/runs/{{run_id}}/metrics": READ,

@@ -16,6 +16,7 @@ from rlaas_ray.control.keyring import Keyring
 from rlaas_ray.control.loop import Loop
 from rlaas_ray.control.models import Models
 from rlaas_ray.control.records import Records
+from rlaas_ray.control.reports import Reports
 from rlaas_ray.control.rollouts import Rollouts
 from rlaas_ray.control.runs import Runs
 from rlaas_ray.specs.seams import Clock
@@ -30,6 +31,7 @@ class Application:
     database: Database
     clock: Clock
     runs: Runs
+    reports: Reports
     models: Models
     endpoints: Endpoints
     rollouts: Rollouts

@@ -209,8 +209,8 @@ class Runs:
         now_us = self._clock.now_us()
         with self._news() as tx:
             run = rows.owned(tx, run_id, attempt=attempt)
-            if run.state == "running" and place_ref is not None and run.place_ref == place_ref:
-                return documents.run(run)  # the answer to the first asking was lost
+            if run.state in {"running", "stopping"} and place_ref is not None and run.place_ref == place_ref:
+                return documents.run(run)  # the answer to the first asking was lost, or its process began anew
             if run.state != "queued":
                 raise LostLease(f"attempt {attempt} of {run_id} is {run.state}", expected="queued", cure="End.")
             changes: dict[str, Any] = {"lease_until_us": _later(now_us)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from starlette.responses import StreamingResponse
 
-from rlaas_ray.api import bodies, pages
+from rlaas_ray.api import bodies, pages, roles
 from rlaas_ray.api.context import App, Who
 from rlaas_ray.api.events import Streams
 from rlaas_ray.control.application import Application
@@ -21,6 +22,7 @@ from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.runs import Progress, RunKind
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.specs.tune import TuneSpec
+from rlaas_ray.store.reports import Told
 
 State = Literal["queued", "running", "succeeded", "failed", "stopping", "stopped"]
 Kind = Literal["train", "tune", "optimize", "evaluate"]
@@ -38,6 +40,7 @@ def create() -> list[APIRouter]:
     """One router per noun, and the one for all runs."""
     return [
         *(_noun(name, kind=kind, spec=spec) for name, (kind, spec) in _NOUNS.items()),
+        _many(),
         _runs(),
         _reports(),
     ]
@@ -170,6 +173,25 @@ def _runs() -> APIRouter:
     return router
 
 
+def _many() -> APIRouter:
+    """What a process tells that has many runs in hand; each is authorised by its own key."""
+    router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+
+    @router.post("/report", operation_id="runs_report", openapi_extra=bodies.described(bodies.Reports))
+    def report(body: bodies.Body, app: App, *, actor: Who) -> Any:
+        told = []
+        for number, one in enumerate(bodies.parse(bodies.Reports, body).reports):
+            _check_rows(one.rows, pointer=f"/reports/{number}/rows")
+            progress = None if one.progress is None else _progress(one.progress)
+            events = [event.model_dump() for event in one.events]
+            told.append(
+                (one.key, Told(run_id=one.run, attempt=one.attempt, progress=progress, events=events, rows=one.rows))
+            )
+        return {"runs": app.reports.take(told, roles=roles.RUN, request_id=actor.request_id)}
+
+    return router
+
+
 def _reports() -> APIRouter:
     """What a run process tells, with its own key."""
     router = APIRouter(prefix="/api/v1/runs/{run_id}", tags=["runs"])
@@ -194,14 +216,7 @@ def _reports() -> APIRouter:
     @router.post("/metrics", operation_id="runs_add_metrics", openapi_extra=bodies.described(bodies.Metrics))
     def add_metrics(run_id: str, body: bodies.Body, *, app: App, actor: Who) -> Any:
         told = bodies.parse(bodies.Metrics, body)
-        for number, row in enumerate(told.rows):
-            if not {"step", "time_us"} <= {name for name, value in row.items() if isinstance(value, int)}:
-                raise InvalidInput(
-                    "a metric row",
-                    given=sorted(row),
-                    expected="whole numbers `step` and `time_us`",
-                    pointer=f"/rows/{number}",
-                )
+        _check_rows(told.rows, pointer="/rows")
         return {"added": app.runs.add_metrics(run_id, attempt=told.attempt, values=told.rows, actor=actor)}
 
     @router.post("/finish", operation_id="runs_finish", openapi_extra=bodies.described(bodies.Finish))
@@ -263,6 +278,17 @@ def _of_kind(app: Application, run_id: str, *, kind: str) -> dict[str, Any]:
     if found["kind"] != kind:
         raise NotFound(f"{run_id} is of another kind", given=found["kind"], expected=kind)
     return found
+
+
+def _check_rows(rows: Sequence[Mapping[str, float | int | None]], *, pointer: str) -> None:
+    for number, row in enumerate(rows):
+        if not {"step", "time_us"} <= {name for name, value in row.items() if isinstance(value, int)}:
+            raise InvalidInput(
+                "a metric row",
+                given=sorted(row),
+                expected="whole numbers `step` and `time_us`",
+                pointer=f"{pointer}/{number}",
+            )
 
 
 def _progress(told: dict[str, Any]) -> Progress:

@@ -21,6 +21,7 @@ BODIES = {
     "/api/v1/optimization": {"problem": "5g"},
     "/api/v1/evaluations": {"policy": BASELINE, "env": "CartPole-v1"},
     "/api/v1/runs": {"kind": "train", "spec": TRAIN, "place": "ray", "place_ref": "job-1"},
+    "/api/v1/runs/report": {"reports": []},
     "/api/v1/runs/{run}/claim": {"attempt": 1},
     "/api/v1/runs/{run}/heartbeat": {"attempt": 1, "progress": {"fraction": 0.5}},
     "/api/v1/runs/{run}/events": {"attempt": 1, "events": []},
