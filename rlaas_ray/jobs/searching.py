@@ -49,8 +49,8 @@ class SearchJob:
     """One search and who hears of it. `tells_s` is the least time between two fronts: more where many jobs tell at once."""
 
     def __init__(self, searching: search.Searching, given: Given, *, tells_s: float = TELLS_S) -> None:
-        self.searching = searching
-        self._given, self._tells_s = given, tells_s
+        self.searching, self.tells_s = searching, tells_s
+        self._given = given
         self._told_s, self._saved_s = float("-inf"), given.clock.monotonic_s()
         self._saved_at = searching.generation
         self._rows: list[dict[str, float | int | None]] = []
@@ -84,7 +84,7 @@ class SearchJob:
         )
         self._save_if_due()
         now_s = clock.monotonic_s()
-        if now_s - self._told_s < self._tells_s and not self.searching.done:
+        if now_s - self._told_s < self.tells_s and not self.searching.done:
             return
         self._told_s = now_s
         reporter.event("front", made.event(job=self._given.run_id))
@@ -191,9 +191,10 @@ def warm_rows(subject: problems.Subject, spec: OptimizeSpec, *, lookup: Lookup) 
 def _taken_up(
     subject: problems.Subject, spec: OptimizeSpec, *, given: Given, evaluate: search.Evaluate | None
 ) -> search.Searching | None:
-    """From the newest checkpoint that can be read; None where there is none. A damaged one is said, and the one before taken."""
-    if given.attempt == 1:
-        return None
+    """From the newest checkpoint that can be read; None where there is none. A damaged one is said, and the one before taken.
+
+    A first attempt has one too where its host died and began anew.
+    """
     paths = checkpoints.found(given.directory / FOLDER)
     if not paths and given.checkpoint is not None and Path(given.checkpoint).is_file():
         paths = [Path(given.checkpoint)]
