@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 _BEAT_S = 5.0  # the lease is 30 s
 _SOONEST_S = 1.0  # beats closer together than this tell nobody anything
 _BATCH = 500
+_PASSING = "front"  # events of this kind: the newest tells all
 
 
 class HttpReporter(Reporter):
@@ -55,6 +56,7 @@ class HttpReporter(Reporter):
         self._sending = threading.Lock()  # one sender at a time keeps the order
         self._events: list[dict[str, Any]] = []
         self._rows: list[Mapping[str, float | int | None]] = []
+        self._sent = 0  # events in the batch that is on its way
         self._seq = 0
         self._progress = Progress()
         self._state: RunState = "running"
@@ -89,8 +91,13 @@ class HttpReporter(Reporter):
         with self._lock:
             self._seq += 1
             event = {"seq": self._seq, "kind": kind, "time_us": self._clock.now_us(), "data": dict(data)}
-            with (self._directory / "events.jsonl").open("ab") as file:
-                file.write(orjson.dumps({"attempt": self._attempt, **event}) + b"\n")
+            if kind == _PASSING:
+                # Fronts follow each other fast and each tells all: one waits at most, and the disk keeps none.
+                waiting = self._events[self._sent :]
+                self._events[self._sent :] = [one for one in waiting if one["kind"] != kind]
+            else:
+                with (self._directory / "events.jsonl").open("ab") as file:
+                    file.write(orjson.dumps({"attempt": self._attempt, **event}) + b"\n")
             self._events.append(event)
         self._raise_if_lost()
 
@@ -170,19 +177,26 @@ class HttpReporter(Reporter):
 
     def _flush(self) -> None:
         with self._sending:
-            while self._send_some(self._events, noun="events", field="events"):
-                pass
+            try:
+                while self._send_some(self._events, noun="events", field="events"):
+                    pass
+            finally:
+                self._sent = 0
             while self._send_some(self._rows, noun="metrics", field="rows"):
                 pass
 
     def _send_some(self, queue: list[Any], *, noun: str, field: str) -> bool:
         with self._lock:
             batch = queue[:_BATCH]
+            if queue is self._events:
+                self._sent = len(batch)
         if not batch:
             return False
         self._post(noun, {"attempt": self._attempt, field: batch})
         with self._lock:
             del queue[: len(batch)]  # only after the API has them; seq makes a second sending harmless
+            if queue is self._events:
+                self._sent = 0
         return True
 
     def _insist(self, verb: str, body: Mapping[str, Any]) -> Any:

@@ -17,6 +17,9 @@ from rlaas_ray.specs.runs import Progress, Run, RunEvent, RunState, check_move
 from rlaas_ray.store.database import Connection, from_text, to_text
 from rlaas_ray.store.tables import run_events, runs
 
+# The newest of these tells all: of each run so many are kept, or a long search would fill the disk with fronts.
+PASSING = "front"
+PASSING_KEPT = 1000
 _JSON = {"spec": "spec_json", "progress": "progress_json", "error": "error_json", "result": "result_json"}
 
 
@@ -133,7 +136,22 @@ def add_event(
             data_json=to_text(dict(data)),
         )
     )
+    if kind == PASSING:
+        forget_passing(tx, run.id, last=int(last) + 1)
     return int(last) + 1
+
+
+def forget_passing(tx: Connection, run_id: str, *, last: int) -> None:
+    """Drop the fronts of a run that lie a thousand events behind its last one."""
+    old = run_events.c.seq <= last - PASSING_KEPT
+    tx.execute(run_events.delete().where(run_events.c.run_id == run_id, old, run_events.c.kind == PASSING))
+
+
+def newest(tx: Connection, run_id: str, *, kind: str) -> RunEvent | None:
+    """The last event of that kind, None before the first."""
+    query = run_events.select().where(run_events.c.run_id == run_id, run_events.c.kind == kind)
+    row = tx.execute(query.order_by(run_events.c.seq.desc()).limit(1)).one_or_none()
+    return None if row is None else _event(row)
 
 
 def events(tx: Connection, run_id: str, *, after: int, limit: int) -> list[RunEvent]:
@@ -144,10 +162,7 @@ def events(tx: Connection, run_id: str, *, after: int, limit: int) -> list[RunEv
         .order_by(run_events.c.seq)
         .limit(limit)
     )
-    return [
-        RunEvent(seq=row.seq, attempt=row.attempt, time_us=row.time_us, kind=row.kind, data=from_text(row.data_json))
-        for row in tx.execute(query)
-    ]
+    return [_event(row) for row in tx.execute(query)]
 
 
 def counts(tx: Connection) -> dict[str, float]:
@@ -176,6 +191,10 @@ def forget_events(tx: Connection, *, ended_before_us: int, limit: int) -> int:
     for run_id, seq in found:
         tx.execute(run_events.delete().where(run_events.c.run_id == run_id, run_events.c.seq == seq))
     return len(found)
+
+
+def _event(row: Any) -> RunEvent:
+    return RunEvent(seq=row.seq, attempt=row.attempt, time_us=row.time_us, kind=row.kind, data=from_text(row.data_json))
 
 
 def _lost(run: Run, attempt: int) -> LostLease:
