@@ -188,8 +188,8 @@ class Runs:
                 raise NotFound(f"{run_id} is no search", given=run.kind, expected="a run of kind optimize")
             if run.result is not None:
                 return run.result
-            found = [event for event in rows.events(tx, run_id, after=0, limit=100_000) if event.kind == "front"]
-        return found[-1].data if found else {"front": [], "hypervolume": None}
+            found = rows.newest(tx, run_id, kind=rows.PASSING)
+        return found.data if found else {"front": [], "hypervolume": None}
 
     def trials(self, run_id: str) -> list[dict[str, Any]]:
         """The trials of a study, by number: the newest `trial` event of each."""
