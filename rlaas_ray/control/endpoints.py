@@ -14,6 +14,7 @@ from rlaas_ray.control.actor import Actor
 from rlaas_ray.control.feed import Feed
 from rlaas_ray.control.models import Models, Resolved
 from rlaas_ray.errors import Conflict, InvalidInput
+from rlaas_ray.policies.manifest import Manifest
 from rlaas_ray.specs.endpoint import EndpointSpec
 from rlaas_ray.specs.routing import BUCKETS, Arm, Role, RouteTable
 from rlaas_ray.specs.seams import Clock
@@ -48,13 +49,14 @@ class Endpoints:
         fallback = self._models.resolve(spec.fallback, actor=actor) if spec.fallback is not None else None
         if fallback is not None:
             same_spaces(fallback, champion)
+            if fallback.manifest.preference is not None:  # one that observes no weights is a fine fallback
+                same_preference(fallback, champion)
         now_us = self._clock.now_us()
         with self._database.write() as tx:
             known = rows.find(tx, spec.name)
             table = first_table(spec, champion=champion, fallback=fallback)
-            change = rows.Change(
-                actor=actor.id, reason="user", words=f"champion {champion.version.ref}", time_us=now_us
-            )
+            words = f"champion {champion.version.ref}" + _preferred(table)
+            change = rows.Change(actor=actor.id, reason="user", words=words, time_us=now_us)
             if known is None:
                 table = rows.create(tx, spec, table=table, change=change)
             else:
@@ -145,6 +147,26 @@ def first_table(spec: EndpointSpec, *, champion: Resolved, fallback: Resolved | 
         deadline_ms=spec.deadline_ms,
         durability=spec.durability,
         on_full=spec.on_full,
+        preference=preference_of(spec, champion=champion),
+    )
+
+
+def preference_of(spec: EndpointSpec, *, champion: Resolved) -> tuple[tuple[str, float], ...]:
+    """The weights that the champion is to observe: the spec's, else its default; none for one that observes none.
+
+    Raises InvalidInput for weights that it cannot take.
+    """
+    own = champion.manifest.preference
+    if own is not None:
+        return tuple(own.named(own.weights_of(spec.preference)).items())
+    if spec.preference is None:
+        return ()
+    raise InvalidInput(
+        f"preference for {champion.version.ref}",
+        given=spec.preference,
+        expected="none: this policy is not conditioned on weights",
+        cure="Train one with `preference: conditioned`.",
+        pointer="/preference",
     )
 
 
@@ -166,6 +188,28 @@ def same_spaces(one: Resolved, other: Resolved) -> None:
             )
 
 
+def same_preference(one: Resolved, other: Resolved) -> None:
+    """Raises InvalidInput unless both observe weights of the same objectives, in the same units, or both none."""
+    given, expected = (_objectives(version.manifest) for version in (one, other))
+    if given != expected:
+        raise InvalidInput(
+            f"arms of one endpoint observe the same weights: {one.version.ref} and {other.version.ref}",
+            given=given or "none",
+            expected=str(expected or "none"),
+            cure="Serve it at another endpoint.",
+        )
+
+
+def _objectives(manifest: Manifest) -> list[str]:
+    own = manifest.preference
+    return [] if own is None else [f"{one.name} ({one.direction}, {one.unit})" for one in own.objectives]
+
+
+def _preferred(table: RouteTable) -> str:
+    shares = ", ".join(f"{name} {weight:.4g}" for name, weight in table.preference)
+    return f" preferring {shares}" if shares else ""
+
+
 def _may_change(
     tx: Connection, known: rows.Endpoint, *, spec: EndpointSpec, champion: Resolved, models: Models
 ) -> None:
@@ -182,6 +226,14 @@ def _may_change(
             given=champion.manifest.observation_space,
             expected=str(manifest.observation_space)[:200],
             cure="Serve it at another endpoint: clients of this one send what its champion takes.",
+        )
+    given, expected = _objectives(champion.manifest), _objectives(manifest)
+    if given != expected:
+        raise InvalidInput(
+            f"weights that policies of endpoint {known.name!r} observe",
+            given=given or "none",
+            expected=str(expected or "none"),
+            cure="Serve it at another endpoint: the rows of this one's log have the weights of its champion.",
         )
 
 
@@ -202,6 +254,11 @@ def _audit(tx: Connection, table: RouteTable, *, actor: Actor, action: str, now_
         action=action,
         object=f"endpoint:{table.endpoint}",
         request_id=actor.request_id,
-        detail={"epoch": table.epoch, "table": table.digest(), "champion": table.champion.version},
+        detail={
+            "epoch": table.epoch,
+            "table": table.digest(),
+            "champion": table.champion.version,
+            **({"preference": dict(table.preference)} if table.preference else {}),
+        },
     )
     audit.append(tx, entry, now_us=now_us)

@@ -15,7 +15,6 @@ from typing import Any
 from rlaas_ray.control import rollouts as cases
 from rlaas_ray.errors import Conflict
 from rlaas_ray.evaluation import adjustment, sequential
-from rlaas_ray.policies import spaces
 from rlaas_ray.policies.manifest import Manifest
 from rlaas_ray.serve import rollout as rules
 from rlaas_ray.specs.evidence import Evidence, RolloutStatus, Verdict
@@ -169,12 +168,11 @@ class Judge:
         with self._database.read() as tx:
             table = _first_table(tx, rollout)
         manifest = self._manifest(rollout.champion_digest)
-        observation_space, _ = manifest.spaces
         return sequential.configure(
             rollout.spec,
             table=table,
             covariates=self._covariates_of(manifest.env) if rollout.spec.adjust != "none" else None,
-            observation_size=spaces.encoded_size(observation_space),
+            observation_size=manifest.encoder.size,
         )
 
 

@@ -68,6 +68,7 @@ class Rollouts:
                     manifest=self._models.manifest(before.champion.digest),
                 )
                 endpoint_cases.same_spaces(challenger, champion)
+                endpoint_cases.same_preference(challenger, champion)
                 self._not_barred(tx, spec, digest=challenger.version.digest, now_us=now_us)
                 rules.check_feasible(spec)
                 rollout = Rollout(

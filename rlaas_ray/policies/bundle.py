@@ -39,6 +39,7 @@ from rlaas_ray.policies.loaded import Drawn as Drawn
 from rlaas_ray.policies.loaded import LoadedPolicy as LoadedPolicy
 from rlaas_ray.policies.manifest import CURE
 from rlaas_ray.policies.manifest import Manifest as Manifest
+from rlaas_ray.policies.preferences import Given, Preference
 from rlaas_ray.specs.arrays import F32
 from rlaas_ray.specs.seams import Policy, Recurrent
 
@@ -70,6 +71,7 @@ class BundleContents:
     observations: F32
     card: str | None = None
     evaluation: _Json | None = None
+    preference: Preference | None = None
 
 
 def write(directory: Path, contents: BundleContents) -> str:
@@ -147,8 +149,22 @@ def verify(path: Path) -> Manifest:
         return opened.manifest
 
 
-def load(path: Path, *, engine: str | None = None, timer: Callable[[], float] = time.perf_counter) -> LoadedPolicy:
-    """A policy ready to decide. `engine`: numpy, onnx or torch; None measures and takes the quicker of numpy and onnx."""
+def load(
+    path: Path,
+    *,
+    engine: str | None = None,
+    preference: Given | None = None,
+    timer: Callable[[], float] = time.perf_counter,
+) -> LoadedPolicy:
+    """A policy ready to decide. `engine`: numpy, onnx or torch; None measures and takes the quicker of numpy and onnx.
+
+    `preference`: weights for a policy that has a preference, instead of its default. Raises InvalidInput where it has none.
+    """
+    found = _load(path, engine=engine, timer=timer)
+    return found if preference is None else found.preferring(preference)
+
+
+def _load(path: Path, *, engine: str | None, timer: Callable[[], float]) -> LoadedPolicy:
     with _folder(path) as folder:
         opened = inspection.inspect(folder)
     if opened.net is None:
@@ -188,7 +204,8 @@ def in_memory(contents: BundleContents) -> LoadedPolicy:
 
 def _check_contents(contents: BundleContents) -> None:
     heads.check(contents.head, action_space=contents.action_space)
-    inspection.check_fit(contents.head, net=contents.net, observation_space=contents.observation_space)
+    inputs = manifest.inputs_of(contents.observation_space, preference=contents.preference)
+    inspection.check_fit(contents.head, net=contents.net, inputs=inputs)
     inspection.check_decoder(contents.decoder, head=contents.head, inputs=contents.net.inputs)
     rows = contents.observations
     if rows.dtype != np.float32 or rows.shape != (len(rows), contents.net.inputs) or len(rows) < GOLDEN_ROWS:
@@ -235,6 +252,7 @@ def _learned(contents: BundleContents) -> Manifest:
         seed=contents.seed,
         spec_digest=contents.spec_digest,
         network=contents.net.to_json(),
+        preference=contents.preference,
         tensors={
             name: manifest.TensorEntry.model_validate({"dtype": str(array.dtype), "shape": array.shape})
             for name, array in tensors.items()
@@ -255,11 +273,14 @@ def _unsealed(
 ) -> Manifest:
     """A manifest without files and digest yet."""
     return Manifest(
-        format_version=manifest.version_of(fields.get("network")),
+        format_version=manifest.version_of(fields.get("network"), preference=fields.get("preference")),
         kind=kind,
         observation_space=spaces.to_json(observation_space),
         action_space=spaces.to_json(action_space),
-        encoder=manifest.Encoder(version=manifest.ENCODER_VERSION, size=spaces.encoded_size(observation_space)),
+        encoder=manifest.Encoder(
+            version=manifest.ENCODER_VERSION,
+            size=manifest.inputs_of(observation_space, preference=fields.get("preference")),
+        ),
         head=head.to_json(),
         decoder=decoder.to_json(),
         serving=serving,
@@ -295,6 +316,8 @@ def _card(document: Manifest, *, proof: certificate.Certificate | None = None, e
         f"- algorithm: {document.algorithm}, seed {document.seed}",
         f"- head: {document.head['type']}, decoder: {document.decoder['type']}, serves by: {document.serving}",
     ]
+    if document.preference is not None:
+        lines.append(f"- conditioned on weights, by default {document.preference.shown(document.preference.default)}")
     if document.builtin is not None:
         entry = document.builtin
         lines.append(f"- built-in `{entry.policy}` of {entry.package} {entry.version}, {dict(entry.parameters)}")

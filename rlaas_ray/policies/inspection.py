@@ -92,9 +92,9 @@ def inspect(directory: Path) -> Opened:
         ) from None
 
 
-def check_fit(head: heads.Head, *, net: network.Network, observation_space: spaces.Space) -> None:
-    """The network takes what the encoder gives and gives what the head takes. Raises InvalidInput."""
-    given = {"encoded observation": spaces.encoded_size(observation_space), "head parameters": head.size}
+def check_fit(head: heads.Head, *, net: network.Network, inputs: int) -> None:
+    """The network takes the `inputs` that the encoder gives and gives what the head takes. Raises InvalidInput."""
+    given = {"encoded observation": inputs, "head parameters": head.size}
     wanted = {"encoded observation": net.inputs, "head parameters": net.outputs}
     if given != wanted:
         raise InvalidInput("spaces, network and head have different sizes", given=given, expected=str(wanted))
@@ -179,7 +179,9 @@ def _check_files(document: Manifest, *, files: Mapping[str, bytes]) -> None:
 
 def _parts(document: Manifest, *, files: Mapping[str, bytes]) -> Opened:
     observation_space, action_space = document.spaces
-    encoder = manifest.Encoder(version=manifest.ENCODER_VERSION, size=spaces.encoded_size(observation_space))
+    encoder = manifest.Encoder(
+        version=manifest.ENCODER_VERSION, size=manifest.inputs_of(observation_space, preference=document.preference)
+    )
     if document.encoder != encoder:
         given, expected = document.encoder.to_json(), str(encoder.to_json())
         raise Tampered("another encoder", given=given, expected=expected, cure=CURE)
@@ -194,7 +196,7 @@ def _parts(document: Manifest, *, files: Mapping[str, bytes]) -> Opened:
         expected_names = set(net.tensors()) | set(decoder.tensors())
         if set(tensors) != expected_names:
             raise _wrong_tensors(sorted(tensors), expected=sorted(expected_names))
-        check_fit(head, net=net, observation_space=observation_space)
+        check_fit(head, net=net, inputs=encoder.size)
         onnx_graph.check(files[MODEL], network=net)
         golden = _golden(files[GOLDEN], net=net)
     return Opened(

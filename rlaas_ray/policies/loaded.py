@@ -10,6 +10,7 @@ A policy with a memory decides from a state that its caller keeps: `initial_stat
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,6 +20,7 @@ import numpy as np
 from rlaas_ray.errors import EngineFailed, InvalidInput
 from rlaas_ray.policies import decoders, heads, spaces
 from rlaas_ray.policies.manifest import Manifest
+from rlaas_ray.policies.preferences import Given, Preference
 from rlaas_ray.specs.arrays import F32, F64, Array, Bool
 from rlaas_ray.specs.seams import Policy, Recurrent
 
@@ -62,6 +64,9 @@ class LoadedPolicy:
         self._engine = engine
         self.state_size = state_size
         self._states: OrderedDict[str | None, F32] = OrderedDict()
+        self._weights: F32 | None = None  # (m,), or (n, m) for batches of n
+        if self.preference is not None:
+            self._weights = self.preference.weights_of(None).astype(np.float32)
         self._own_rng = np.random.default_rng(manifest.seed)
 
     @property
@@ -69,13 +74,45 @@ class LoadedPolicy:
         """Entries d of an encoded observation."""
         return self.manifest.encoder.size
 
+    @property
+    def preference(self) -> Preference | None:
+        """What the weights are that this policy observes besides its observation; None for one that observes none."""
+        return self.manifest.preference
+
+    @property
+    def weights(self) -> F32 | None:
+        """The weights (m,), or (n, m) by row, that `encode` appends."""
+        return self._weights
+
+    def preferring(self, given: Given | F64) -> LoadedPolicy:
+        """The same policy under other weights: by name, (m,) in order, or (n, m) for batches of n rows. Remembers no unit.
+
+        Raises InvalidInput for what are not weights of its objectives, and for a policy without a preference.
+        """
+        if self.preference is None:
+            raise InvalidInput(
+                f"preference for {self.manifest.name!r}",
+                given=given,
+                expected="none: this policy is not conditioned on weights",
+                cure="Train one with `preference: conditioned`.",
+            )
+        if isinstance(given, np.ndarray) and given.ndim == 2:
+            weights = np.stack([self.preference.weights_of(row) for row in given])
+        else:
+            weights = self.preference.weights_of(cast("Given", given))
+        other = copy.copy(self)
+        other._weights, other._states = weights.astype(np.float32), OrderedDict()  # noqa: SLF001 - its own copy
+        return other
+
     def encode(self, observations: Any) -> F32:
-        """Rows (n, d) of a trusted raw batch (an env's)."""
-        return spaces.encode(self.observation_space, observations)
+        """Rows (n, d) of a trusted raw batch (an env's), followed by the weights of a preference."""
+        rows = spaces.encode(self.observation_space, observations)
+        return rows if self._weights is None else self._weighted(rows)
 
     def encode_one(self, observation: Any) -> F32:
         """Row (d,) of one untrusted observation; raises BadObservation."""
-        return spaces.encode_one(self.observation_space, observation)
+        row = spaces.encode_one(self.observation_space, observation)
+        return row if self._weights is None else self._weighted(row[None])[0]
 
     def action_mask(self, observations: Any) -> Bool | None:
         """Masks (n, m) of a raw batch, None where the space has none; hand them to `decide`."""
@@ -103,6 +140,15 @@ class LoadedPolicy:
             )
         params, after = cast("Recurrent", self._engine).step(observations, state)
         return self._finite(params), after
+
+    def _weighted(self, rows: F32) -> F32:
+        assert self._weights is not None
+        if self._weights.ndim == 2 and len(self._weights) != len(rows):
+            raise InvalidInput(
+                "a batch under weights by row", given=f"{len(rows)} rows", expected=f"{len(self._weights)}"
+            )
+        weights = np.broadcast_to(self._weights, (len(rows), self._weights.shape[-1]))
+        return np.concatenate([rows, weights], axis=1)
 
     def _finite(self, params: F32) -> F32:
         if not np.isfinite(params).all():

@@ -16,10 +16,12 @@ from pydantic import Field
 
 from rlaas_ray.errors import Tampered
 from rlaas_ray.policies import spaces
+from rlaas_ray.policies.preferences import Preference
 from rlaas_ray.specs import document
 
 FORMAT_VERSION = 1
 RECURRENT_VERSION = 2  # format 1 and a memory in the network: readers of format 1 would serve it without its state
+PREFERENCE_VERSION = 3  # and a preference: others would serve it without the weights that it observes
 ENCODER_VERSION = 1  # of spaces.encode: another flattening is another version
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
@@ -76,6 +78,7 @@ class Manifest(pydantic.BaseModel):
     network: dict[str, Any] | None = None
     tensors: dict[str, TensorEntry] = Field(default_factory=dict)
     builtin: BuiltinEntry | None = None
+    preference: Preference | None = None
     files: dict[str, FileEntry]
     digest: str = ""
 
@@ -85,6 +88,9 @@ class Manifest(pydantic.BaseModel):
         built_in = self.network is None and not self.tensors and self.builtin is not None
         if not (learned if self.kind == "learned" else built_in):
             msg = "a learned policy has a network and tensors, a builtin names its policy, never both"
+            raise ValueError(msg)
+        if self.preference is not None and built_in:
+            msg = "a builtin policy has no preference"
             raise ValueError(msg)
         return self
 
@@ -103,6 +109,11 @@ class Manifest(pydantic.BaseModel):
         return self.network is not None and "memory" in self.network
 
 
+def inputs_of(observation_space: spaces.Space, *, preference: Preference | None) -> int:
+    """Entries of an encoded observation, and of the weights that follow it where a policy has a preference."""
+    return spaces.encoded_size(observation_space) + (0 if preference is None else preference.size)
+
+
 def sealed(manifest: Manifest) -> Manifest:
     """The manifest with its digest."""
     return manifest.model_copy(update={"digest": digest(manifest.to_json())})
@@ -113,8 +124,10 @@ def digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(rfc8785.dumps({k: v for k, v in body.items() if k != "digest"})).hexdigest()
 
 
-def version_of(network: Any) -> int:
-    """The format version of a bundle with this network program."""
+def version_of(network: Any, *, preference: Any = None) -> int:
+    """The format version of a bundle with this network program, and this preference."""
+    if preference is not None:
+        return PREFERENCE_VERSION
     return RECURRENT_VERSION if isinstance(network, dict) and "memory" in network else FORMAT_VERSION
 
 
@@ -130,7 +143,9 @@ def from_bytes(data: bytes) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise Tampered("manifest.json is not JSON", given=str(error), expected="one JSON object", cure=CURE) from None
     version = body.get("format_version") if isinstance(body, dict) else None
-    wanted = version_of(body.get("network")) if isinstance(body, dict) else FORMAT_VERSION
+    wanted = FORMAT_VERSION
+    if isinstance(body, dict):
+        wanted = version_of(body.get("network"), preference=body.get("preference"))
     if version != wanted or isinstance(version, bool):
         raise Tampered(
             "unknown format version of a bundle",

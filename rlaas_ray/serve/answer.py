@@ -244,7 +244,11 @@ class Answerer:
         parsed = inference.parse(request, call)
         unit = parsed.unit or ""
         wanted = self._unnamed(
-            [(row, None) for row in parsed.rows], request=request, endpoint=call.endpoint, unit=unit, arm=call.arm
+            [(call.endpoint.row(row), None) for row in parsed.rows],
+            request=request,
+            endpoint=call.endpoint,
+            unit=unit,
+            arm=call.arm,
         )
 
         def render(_bodies: list[Body], decided: list[Decided]) -> Answer:

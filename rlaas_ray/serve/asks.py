@@ -98,7 +98,7 @@ def _limit_ms(item: dict[str, Any], *, endpoint: EndpointState, where: str) -> f
 
 def _encode(endpoint: EndpointState, observation: Any, *, where: str) -> F32:
     try:
-        return spaces.encode_one(endpoint.observation_space, observation)
+        return endpoint.row(spaces.encode_one(endpoint.observation_space, observation))
     except InvalidInput as error:
         error.pointer = where + (error.pointer or "").removeprefix("/observation")
         raise

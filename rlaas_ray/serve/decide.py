@@ -243,10 +243,11 @@ class Decider:
         if breaker.is_open(now_s) and endpoint.stand_in(arm) is not None:
             return nothing, None
         policy = endpoint.policy(arm)
-        drawn, error = self._drawn(policy, asks=asks)
+        seen = endpoint.inputs if policy.digest in endpoint.blind else None
+        drawn, error = self._drawn(policy, asks=asks, seen=seen)
         if drawn is None and len(asks) > 1:
             # One odd observation must not take the others of its turn along.
-            drawn, error = self._one_by_one(policy, asks=asks)
+            drawn, error = self._one_by_one(policy, asks=asks, seen=seen)
         good = nothing if drawn is None else _finite(drawn, remembers=policy.state_size > 0)
         if error is not None:
             _logger.error("arm %s of %s failed", arm.name, endpoint.table.endpoint, exc_info=error)
@@ -257,8 +258,11 @@ class Decider:
             _logger.error("arm %s of %s is ejected after repeated failures", arm.name, endpoint.table.endpoint)
         return good, drawn
 
-    def _drawn(self, policy: ServingPolicy, *, asks: Sequence[Ask]) -> tuple[Drawn | None, Exception | None]:
-        encoded, mask = np.stack([ask.row for ask in asks]), _masks(asks)
+    def _drawn(
+        self, policy: ServingPolicy, *, asks: Sequence[Ask], seen: int | None
+    ) -> tuple[Drawn | None, Exception | None]:
+        """`seen`: how much of a row the policy observes; None for all of it."""
+        encoded, mask = np.stack([ask.row[:seen] for ask in asks]), _masks(asks)
         try:
             if not policy.state_size:
                 return policy.decide(encoded, rng=self._rng, mask=mask), None
@@ -267,12 +271,14 @@ class Decider:
         except Exception as error:  # noqa: BLE001 (a policy is a stranger's code: its unit is answered all the same)
             return None, error
 
-    def _one_by_one(self, policy: ServingPolicy, *, asks: Sequence[Ask]) -> tuple[Drawn | None, Exception | None]:
+    def _one_by_one(
+        self, policy: ServingPolicy, *, asks: Sequence[Ask], seen: int | None
+    ) -> tuple[Drawn | None, Exception | None]:
         """Each row by itself; rows that fail are NaN. None when all do."""
         rows: list[Drawn | None] = []
         last: Exception | None = None
         for ask in asks:
-            drawn, error = self._drawn(policy, asks=[ask])
+            drawn, error = self._drawn(policy, asks=[ask], seen=seen)
             rows.append(drawn)
             last = error or last
         return _stacked(rows), last

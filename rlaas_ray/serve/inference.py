@@ -80,7 +80,7 @@ def parse(request: Request, call: Call) -> Parsed:
             "field 'inputs'", given=inputs, expected="a list of one tensor named 'obs'", pointer="/inputs"
         )
     return Parsed(
-        rows=_tensor(inputs[0], width=call.endpoint.width),
+        rows=_tensor(inputs[0], width=call.endpoint.inputs),
         unit=wire.string(parameters, "unit", where="/parameters"),
         request_id=wire.string(body, "id", where=""),
     )
@@ -140,7 +140,7 @@ def _metadata(endpoint: EndpointState, *, arm: Arm | None) -> dict[str, Any]:
         "name": endpoint.table.endpoint,
         "versions": sorted({_number(a) for a in arms}),
         "platform": "rlaas",
-        "inputs": [{"name": "obs", "datatype": "FP32", "shape": [-1, endpoint.width]}],
+        "inputs": [{"name": "obs", "datatype": "FP32", "shape": [-1, endpoint.inputs]}],
         "outputs": [
             {"name": "action", "datatype": "FP64", "shape": [-1, -1]},
             {"name": "propensity", "datatype": "FP64", "shape": [-1]},

@@ -248,9 +248,16 @@ class Routes:
                     given=f"{other.observation_space} -> {other.action_space}",
                     expected=f"the champion's: {champion.observation_space} -> {champion.action_space}",
                 )
-        width = spaces.encoded_size(champion.observation_space)
+        inputs = spaces.encoded_size(champion.observation_space)
+        width = inputs + len(table.preference)
+        blind = (
+            frozenset(digest for digest, policy in policies.items() if policy.size == inputs)
+            if table.preference
+            else frozenset()
+        )
+        _check_sizes(table, policies=policies, blind=blind, width=width)
         breakers = {} if held is None else {k: v for k, v in held.breakers.items() if k in policies}
-        return EndpointState(table=table, policies=policies, width=width, breakers=breakers)
+        return EndpointState(table=table, policies=policies, width=width, breakers=breakers, blind=blind)
 
     def _policy(self, digest: str, *, bundles: Mapping[str, str]) -> ServingPolicy:
         for endpoint in self.state.endpoints.values():
@@ -269,9 +276,24 @@ class Routes:
 
     def _warm(self, policy: ServingPolicy) -> None:
         """First calls are slow (allocations, kernels): they happen here, off the loop, and must give finite numbers."""
-        width = spaces.encoded_size(policy.observation_space)
         for rows in WARM_BATCHES:
-            zeros = np.zeros((rows, width), dtype=np.float32)
+            zeros = np.zeros((rows, policy.size), dtype=np.float32)
             finite = [np.isfinite(policy.decide(zeros, rng=self._rng).action).all() for _ in range(WARM_FORWARDS)]
             if not all(finite):
                 raise WorkFailed(f"bundle {policy.digest[:12]} gives actions that are not finite at warm-up")
+
+
+def _check_sizes(
+    table: RouteTable, *, policies: Mapping[str, ServingPolicy], blind: frozenset[str], width: int
+) -> None:
+    """Each policy observes the whole row, or is the fallback and observes no preference. Raises InvalidInput."""
+    for arm in table.arms:
+        size = policies[arm.digest].size
+        if size == width or (arm.role == "fallback" and arm.digest in blind):
+            continue
+        raise InvalidInput(
+            f"preference of endpoint {table.endpoint!r}",
+            given=f"arm {arm.name!r} observes {size} numbers",
+            expected=f"{width}, of which {len(table.preference)} are weights",
+            cure="Give the endpoint policies that are conditioned on the same objectives.",
+        )

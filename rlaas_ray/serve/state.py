@@ -45,6 +45,10 @@ class ServingPolicy(Protocol):
     def action_space(self) -> Any: ...
     @property
     def state_size(self) -> int: ...
+    @property
+    def size(self) -> int:
+        """Entries that it observes, weights of a preference among them."""
+        ...
 
     def decide(
         self, encoded: F32, *, rng: np.random.Generator, mask: Bool | None = None, state: F32 | None = None
@@ -78,7 +82,10 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EndpointState:
-    """One endpoint: `policies` by bundle digest, one for each arm of the table; `width` is d of the encoded observation.
+    """One endpoint: `policies` by bundle digest, one for each arm of the table; `width` is d of the row that is logged.
+
+    The row is the encoded observation, followed by the weights of the table's preference where it has one. `blind`: digests of
+    policies that do not observe these.
 
     `observation_space` is that of all arms: control refuses a table whose arms differ in it. `remembers`: some arm has a memory.
     """
@@ -87,15 +94,28 @@ class EndpointState:
     policies: Mapping[str, ServingPolicy]
     width: int
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    blind: frozenset[str] = frozenset()
+    weights: F32 = field(init=False)
     champion: Arm = field(init=False)
     observation_space: Any = field(init=False)
     remembers: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        weights = np.array([weight for _, weight in self.table.preference], dtype=np.float32)
+        object.__setattr__(self, "weights", weights)
         # Looked up once: each row asks for them, and the table is searched for an arm by its role.
         object.__setattr__(self, "champion", self.table.champion)
         object.__setattr__(self, "observation_space", self.policies[self.champion.digest].observation_space)
         object.__setattr__(self, "remembers", any(policy.state_size for policy in self.policies.values()))
+
+    @property
+    def inputs(self) -> int:
+        """Entries of an encoded observation, as clients know it."""
+        return self.width - len(self.weights)
+
+    def row(self, encoded: F32) -> F32:
+        """The row (width,) of an encoded observation (inputs,)."""
+        return np.concatenate((encoded, self.weights)) if len(self.weights) else encoded
 
     def policy(self, arm: Arm) -> ServingPolicy:
         """The loaded policy of an arm of this table."""

@@ -40,6 +40,10 @@ class EndpointSpec(Document):
     fallback: str | None = None
     assign_by: Literal["unit", "episode"] = "unit"
     pool: str = Field(default="policies", pattern=NAME)
+    preference: dict[str, float] | None = Field(
+        default=None,
+        description="weights of the objectives, for a policy that is conditioned on them; else its default",
+    )
     reward: RewardSpec = RewardSpec()
     deadline_ms: int = Field(default=250, ge=1, le=60_000)
     durability: Literal["process", "power"] = "process"

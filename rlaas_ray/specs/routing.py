@@ -37,7 +37,10 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteTable:
-    """All that a replica needs to answer for one endpoint. `epoch` rises over the whole database with any change."""
+    """All that a replica needs to answer for one endpoint. `epoch` rises over the whole database with any change.
+
+    `preference`: the weights that policies conditioned on them observe, by objective and in their order; empty for others.
+    """
 
     endpoint: str
     epoch: int
@@ -56,6 +59,7 @@ class RouteTable:
     rollout_id: str | None = None
     estop: bool = False
     deleted: bool = False
+    preference: tuple[tuple[str, float], ...] = ()
 
     def arm(self, role: Role) -> Arm | None:
         """The arm with this role, if there is one."""
@@ -76,6 +80,11 @@ class RouteTable:
     def to_json(self) -> dict[str, Any]:
         """JSON values; `from_json` gives the table back."""
         body: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__ if name != "arms"}
+        del body["preference"]
+        if (
+            self.preference
+        ):  # left out else, so that tables from before it keep their digest; an array, because JSON keys are sorted
+            body["preference"] = [list(pair) for pair in self.preference]
         body["arms"] = [
             {
                 "name": a.name,
@@ -111,7 +120,8 @@ def from_json(body: dict[str, Any]) -> RouteTable:
             )
             for a in fields.pop("arms")
         )
-        return RouteTable(arms=arms, **fields)
+        preference = tuple((str(name), float(weight)) for name, weight in fields.pop("preference", ()))
+        return RouteTable(arms=arms, preference=preference, **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(
             "not a route table", given=str(error), expected="the document that `GET /internal/routes` gives"

@@ -62,6 +62,9 @@ class TrainSpec(Document):
     weights: tuple[float, ...] | dict[str, float] | None = Field(
         default=None, description="own weights, in order or by objective; override mode"
     )
+    preference: Literal["conditioned"] | None = Field(
+        default=None, description="one policy for all weights of the objectives, which are named when it serves"
+    )
     reward: str | None = Field(
         default=None,
         pattern=r"^[\w.]+:\w+$",
@@ -167,6 +170,26 @@ class TrainSpec(Document):
             offline = ", ".join(name for name, one in ALGORITHMS.items() if one.offline)
             msg = f"{self.algorithm} learns from its env; a dataset is for {offline}"
         raise ValueError(msg)
+
+    @pydantic.model_validator(mode="after")
+    def _a_preference_alone(self) -> TrainSpec:
+        """What fixes the weights, or trains on another path than the vector env that draws them, does not go with it."""
+        if self.preference is None:
+            return self
+        others = {
+            "mode": self.mode is not None,
+            "weights": self.weights is not None,
+            "reward": self.reward is not None,
+            "multi_agent": self.multi_agent is not None,
+            "dataset": self.dataset is not None,
+            "view: shared": self.view == "shared",
+            "fast: off": self.fast == "off",
+        }
+        given = [name for name, is_given in others.items() if is_given]
+        if given:
+            msg = f"preference: conditioned without {given[0]}: the weights are drawn for each episode of the flat env"
+            raise ValueError(msg)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_budget(self) -> TrainSpec:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
-from rlaas_ray.policies import bundle, spaces
+from rlaas_ray.envs import conditioned, philox
+from rlaas_ray.policies import bundle, manifest, spaces
 from rlaas_ray.specs.arrays import F32
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train.plans import Plan
@@ -29,7 +30,7 @@ def contents(
 ) -> bundle.BundleContents:
     """What a bundle is written from, its observations visited by this very policy. `agent`: whose policy, where each has one."""
     observation_space, action_space = worlds.flat_observation_space, worlds.flat_action_space
-    width = spaces.encoded_size(observation_space)
+    width = manifest.inputs_of(observation_space, preference=worlds.preference)
     wanted = trained.serving or plan.serving
     serving: Literal["sample", "greedy"] = "greedy" if wanted == "greedy" else "sample"
     unseen = bundle.BundleContents(
@@ -46,6 +47,7 @@ def contents(
         seed=spec.seed,
         spec_digest=spec.digest(),
         observations=np.zeros((bundle.GOLDEN_ROWS, width), dtype=np.float32),
+        preference=worlds.preference,
     )
     if worlds.groups:
         return unseen  # several policies go where all of them together go: `seen`
@@ -56,6 +58,12 @@ def contents(
 def seen(given: bundle.BundleContents, *, observations: F32) -> bundle.BundleContents:
     """The same with the encoded observations that its policy visited."""
     return replace(given, observations=observations)
+
+
+def preferring(given: bundle.BundleContents, *, weights: tuple[float, ...]) -> bundle.BundleContents:
+    """The same with these weights as the default of its preference."""
+    assert given.preference is not None
+    return replace(given, preference=given.preference.model_copy(update={"default": weights}))
 
 
 def write(directory: Path, given: bundle.BundleContents, *, evaluation: Mapping[str, Any]) -> str:
@@ -75,6 +83,9 @@ def _visited(policy: bundle.LoadedPolicy, *, worlds: Worlds, seed: int) -> F32:
     """Encoded observations (n, d) of whole envs, where this policy goes."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, VISITED]))
     env = worlds.make_flat(envs=_ENVS, seed=int(rng.integers(2**31)))
+    if worlds.preference is not None:  # each env under weights of its own
+        own = philox.streams(seed, num_envs=_ENVS)
+        policy = policy.preferring(conditioned.draws(own, size=worlds.preference.size))
     current, _ = env.reset()
     seen: list[F32] = []
     same_step = env.metadata.get("autoreset_mode") == gymnasium.vector.AutoresetMode.SAME_STEP

@@ -24,7 +24,7 @@ from rlaas_ray.specs.runs import Progress
 from rlaas_ray.specs.seams import Clock, Reporter
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.train import checkpoint as checkpoints
-from rlaas_ray.train import export, families, ledger, threads
+from rlaas_ray.train import export, families, fronts, ledger, threads
 from rlaas_ray.train.checkpoint import Checkpoint
 from rlaas_ray.train.doctor import Doctor
 from rlaas_ray.train.multi_agent import together
@@ -313,9 +313,23 @@ def _deliver_alone(run: _Run, policies: Mapping[str, Trained], *, trainer: Train
     found = {}
     for name, trained in policies.items():
         given = _contents(run, trained, worlds=run.worlds, name=name)
-        evaluation = _evaluation(run, policy=bundle.in_memory(given), trainer=trainer)
+        told: dict[str, Any] = {}
+        if given.preference is not None:
+            told = {"front": _front(run, policy=bundle.in_memory(given), trainer=trainer)}
+            given = export.preferring(given, weights=fronts.default_of(told["front"]))
+        evaluation = _evaluation(run, policy=bundle.in_memory(given), trainer=trainer) | told
         found[name] = _written(run, given, name=name, evaluation=evaluation)
     return found
+
+
+def _front(run: _Run, *, policy: bundle.LoadedPolicy, trainer: Trainer) -> dict[str, Any]:
+    seed = _evaluation_seed(run)
+    return fronts.measure(
+        policy,
+        make_vector=lambda envs: run.worlds.make_flat(envs=envs, seed=seed),
+        seed=seed,
+        halted=_halted(run, told=_progress(run, trainer=trainer, message="evaluating its front")),
+    )
 
 
 def _deliver_together(run: _Run, policies: Mapping[str, Trained], *, trainer: Trainer) -> dict[str, dict[str, Any]]:

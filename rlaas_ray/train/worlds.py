@@ -15,13 +15,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from rlaas_ray.envs import multi_agent, registry, view
+from rlaas_ray.envs import conditioned, multi_agent, registry, view
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.policies import decoders, spaces
+from rlaas_ray.policies import decoders, preferences, spaces
+from rlaas_ray.policies.preferences import Preference
 from rlaas_ray.specs.arrays import F32, Array, Bool
 from rlaas_ray.specs.train import TrainSpec
 
 VectorEnv = gymnasium.vector.VectorEnv[Any, Any, Any]
+_PREFERENCE_SEED = 0x5EED  # the same for every seed of a spec, so that weights mean the same to policies of one env
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worlds:
-    """What to make envs of. With `shared`, a row is one of `units` units of an env, and the spaces are those of one unit."""
+    """What to make envs of. With `shared`, a row is one of `units` units of an env, and the spaces are those of one unit.
+
+    With a `preference` the observation space holds its weights, and `make` draws them; whole envs stay as they are.
+    """
 
     env: str
     observation_space: gymnasium.Space[Any]
@@ -48,6 +53,7 @@ class Worlds:
     units: int = 1
     shared: bool = False
     groups: tuple[Group, ...] = ()  # of a multi-agent env; the spaces are then those of the first
+    preference: Preference | None = None
     folder: str | None = None  # where a user's module was found; actors on this machine look there as well
 
     def make(self, *, envs: int, seed: int, first_index: int) -> VectorEnv:
@@ -63,7 +69,10 @@ class Worlds:
                 weights=self.weights,
                 config=self.config,
             )
-        return self.make_flat(envs=envs, seed=seed, first_index=first_index)
+        made = self.make_flat(envs=envs, seed=seed, first_index=first_index)
+        if self.preference is None:
+            return made
+        return conditioned.Conditioned(made, self.preference, seed=seed, first_index=first_index)
 
     def make_flat(self, *, envs: int, seed: int, first_index: int = 0) -> VectorEnv:
         """The same worlds as whole envs, as evaluation and serving see them."""
@@ -90,7 +99,9 @@ class Worlds:
     @property
     def flat_observation_space(self) -> gymnasium.Space[Any]:
         """Of whole envs, as evaluation and serving see them."""
-        return registry.spaces(self.env, config=self.config)[0] if self.shared else self.observation_space
+        if self.shared or self.preference is not None:
+            return registry.spaces(self.env, config=self.config)[0]
+        return self.observation_space
 
     @property
     def flat_action_space(self) -> gymnasium.Space[Any]:
@@ -158,6 +169,8 @@ def of(spec: TrainSpec) -> Worlds:
             folder=folder,
         )
     observation_space, action_space = registry.spaces(spec.env, config=spec.env_arguments)
+    if spec.preference is not None:
+        return _conditioned(spec, observation_space=observation_space, action_space=action_space, folder=folder)
     flat = spec.view == "flat" or (spec.view == "auto" and spec.reward is not None)  # a view has rewards of its own
     shared = None if flat else registry.training_view(spec.env)
     if shared is not None and spec.reward is not None:
@@ -180,6 +193,29 @@ def of(spec: TrainSpec) -> Worlds:
         weights=spec.weights,
         units=1 if shared is None else shared.units,
         shared=shared is not None,
+        folder=folder,
+    )
+
+
+def _conditioned(
+    spec: TrainSpec,
+    *,
+    observation_space: gymnasium.Space[Any],
+    action_space: gymnasium.Space[Any],
+    folder: str | None,
+) -> Worlds:
+    """Whole envs under weights that are drawn; what these weigh is found on worlds of their own, before any training."""
+
+    def make_vector(envs: int) -> VectorEnv:
+        return registry.make_vector(spec.env, num_envs=envs, seed=_PREFERENCE_SEED, config=spec.env_arguments)
+
+    preference = conditioned.preference_of(spec.env, make_vector, seed=_PREFERENCE_SEED)
+    return Worlds(
+        env=spec.env,
+        observation_space=preferences.space(observation_space, size=preference.size),
+        action_space=action_space,
+        config=dict(spec.env_arguments),
+        preference=preference,
         folder=folder,
     )
 

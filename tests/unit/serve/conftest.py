@@ -38,6 +38,7 @@ class Constant:
 
     def __init__(self, value, *, digest, width=3, clock=None):
         self.value, self.digest, self.clock = value, digest, clock
+        self.size = width
         self.observation_space = gymnasium.spaces.Box(-1, 1, (width,), np.float32)
         self.action_space = gymnasium.spaces.Box(-10, 10, (2,), np.float32)
         self.calls, self.raises, self.seconds, self.nan_at = [], False, 0.0, None

@@ -25,6 +25,7 @@ class Costly:
 
     observation_space = None  # nothing here asks for an example
     state_size = 0
+    size = 1
 
     def __init__(self, *, digest, clock, rng, pauses, factor=1.0):
         self.digest, self.clock, self.rng, self.pauses, self.factor = digest, clock, rng, pauses, factor
