@@ -46,6 +46,8 @@ class OptimizeSpec(Document):
     warm_start: WarmStart | None = None
     checkpoint_every: int = Field(default=50, ge=1, description="generations; at most 30 s in any case")
     priority: Literal[1, 2, 4] = Field(default=1, description="share of the core that many searches have together")
-    deadline_s: float | None = Field(default=None, gt=0, description="wanted so soon after it was asked for; no promise")
+    deadline_s: float | None = Field(
+        default=None, gt=0, description="wanted so soon after it was asked for; no promise"
+    )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     name: str | None = None
