@@ -21,8 +21,9 @@ TRACED_AT_MOST = 10_000  # generations in the document's trace; of a longer sear
 class Front:
     """k non-dominated points in natural units, the chosen one, and how the search got there.
 
-    `hypervolume` is the share of the box that the returned points dominate, in [0, 1]; `trace` (generations,) the same
-    for all points found up to each generation, without the anchors, so that it shows the search and nothing else.
+    `hypervolume` is the share of the box that the returned points dominate, in [0, 1], where the problem tells its ideal,
+    else `hypervolume_raw`, in units of the objectives; `trace` (generations,) the same as `hypervolume` for all points found
+    up to each generation, without the anchors, so that it shows the search and nothing else.
     """
 
     objectives: tuple[tuple[str, str, str], ...]
@@ -32,7 +33,7 @@ class Front:
     weight: F64  # (m,)
     chosen: int
     hypervolume: float
-    hypervolume_raw: float  # the same in units of the objectives: the share times the size of the box
+    hypervolume_raw: float
     trace: F64  # (generations,)
     box: tuple[F64, F64]  # ideal, nadir, natural units
     anchors: dict[str, F64]  # name -> (m,), natural units

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import comb
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from pymoo.algorithms.moo.nsga3 import NSGA3
@@ -12,25 +12,9 @@ from pymoo.operators.sampling.rnd import FloatRandomSampling
 from pymoo.util.ref_dirs import get_reference_directions
 
 from rlaas_ray.errors import InvalidInput, NotBuilt
+from rlaas_ray.optimize import algorithms
+from rlaas_ray.optimize.evolution import Evolution
 from rlaas_ray.specs.arrays import F64, Array
-
-
-class Evolution(Protocol):
-    """What a search steps."""
-
-    generation: int
-
-    def ask(self) -> F64:
-        """Rows to evaluate."""
-        ...
-
-    def tell(self, *, f: F64, g: F64, h: F64) -> None:
-        """Their values."""
-        ...
-
-    def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """All that resumes."""
-        ...
 
 
 class _Nsga3:
@@ -68,24 +52,12 @@ def make(
     start: F64 | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Evolution:
-    """NSGA-III."""
-    if name not in {"auto", "nsga3"} or options:
-        raise NotBuilt(f"algorithm {name!r}", cure="nsga3")
+    """NSGA-III as pymoo runs it; every other name is the engine's."""
+    if name not in {"auto", "nsga3"} or name in algorithms.NAMES:
+        return algorithms.make(
+            name, problem=problem, population_size=population_size, seed=seed, start=start, options=options
+        )
     return _Nsga3(problem=problem, population_size=population_size, seed=seed, start=start)
-
-
-def restore(header: Mapping[str, Any], arrays: Mapping[str, Array], *, problem: Any) -> Evolution:
-    """Of no state."""
-    raise NotBuilt(
-        "the state of pymoo's NSGA-III", given=(type(problem).__name__, *header, *arrays), cure="Start anew."
-    )
-
-
-def evaluate(problem: Any, x: F64) -> tuple[F64, F64, F64]:
-    """Objectives (n, m), inequalities (n, p), equalities (n, q) of rows (n, d)."""
-    found = problem.evaluate(x, return_values_of=["F", "G", "H"], return_as_dictionary=True)
-    f, g, h = (np.asarray(found[name], dtype=np.float64) for name in ("F", "G", "H"))
-    return f, g.reshape(len(x), -1), h.reshape(len(x), -1)
 
 
 def directions(objectives: int, *, population_size: int) -> F64:

@@ -15,11 +15,9 @@ from typing import Any, Self
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput, WorkFailed
-from rlaas_ray.optimize import choice, front, problems, stopping, volume
-from rlaas_ray.optimize import pymoo_nsga3 as algorithms
-from rlaas_ray.optimize import pymoo_nsga3 as evaluation
+from rlaas_ray.optimize import algorithms, choice, evaluation, front, problems, pymoo_nsga3, stopping, volume
 from rlaas_ray.optimize import state as states
-from rlaas_ray.optimize.pymoo_nsga3 import Evolution
+from rlaas_ray.optimize.evolution import Evolution
 from rlaas_ray.specs.arrays import F64
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.seams import Clock
@@ -95,7 +93,7 @@ class Searching:
         start: F64 | None = None,
     ) -> None:
         self._prepare(subject, spec, clock=clock, evaluate=evaluate)
-        self._evolution: Evolution = algorithms.make(
+        self._evolution: Evolution = pymoo_nsga3.make(
             spec.algorithm,
             problem=subject.problem,
             population_size=self.effort.population_size,
@@ -240,7 +238,7 @@ class Searching:
             score=picked.score,
             weight=weight / weight.sum(),
             chosen=picked.index,
-            hypervolume=measured.share,
+            hypervolume=measured.value,
             hypervolume_raw=measured.raw,
             trace=measured.trace,
             box=(measured.ideal * sign, measured.nadir * sign),

@@ -1,7 +1,7 @@
 """The hypervolume of a search, generation by generation, below one reference that never moves once it is fixed.
 
 Kept by search.py. The reference is the user's, else the problem's own box, else a tenth beyond the nadir of the fifth
-generation's feasible front. Never searches.
+generation's feasible front. A problem that says its ideal is measured in shares of its box, any other in its own units.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import moocore
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput, nearest
@@ -24,9 +25,9 @@ _POINTS_IN_5 = 500  # with five objectives 2.6 ms for 500 points, 33 ms for 2,00
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
-    """Hypervolume as a share of the box and in the objectives' own units; the trace (generations,) is shares. Box minimised."""
+    """Of a front: `value` as the trace (generations,) has it, `raw` in the objectives' own units. Both corners minimised."""
 
-    share: float
+    value: float
     raw: float
     trace: F64
     ideal: F64
@@ -37,18 +38,24 @@ class Volume:
     """Hypervolumes so far. `trace` holds NaN until the reference is fixed, and is then filled in from the start."""
 
     def __init__(self, subject: problems.Subject, *, reference: Mapping[str, float] | None) -> None:
-        self._given = None if reference is None else _minimised(subject, reference)
-        self.ideal: F64 | None = None
-        self.reference: F64 | None = None
+        self.reference: F64 | None = None if reference is None else _minimised(subject, reference)
         self.trace: list[float] = []
         self._early: list[F64] = []  # fronts of the generations before the reference
+        self._ideal: F64 | None = None  # the problem's own
         if subject.box is not None:
-            self.ideal = np.asarray(subject.box[0], dtype=np.float64)
-            self.reference = self._given if self._given is not None else np.asarray(subject.box[1], dtype=np.float64)
+            self._ideal, nadir = (np.asarray(corner, dtype=np.float64) for corner in subject.box)
+            self.reference = nadir if self.reference is None else self.reference
+        if self._ideal is not None and self.reference is not None and (self.reference <= self._ideal).any():
+            raise InvalidInput(
+                "reference of the hypervolume",
+                given=(self.reference * subject.sign).tolist(),
+                expected=f"worse than the ideal {(self._ideal * subject.sign).tolist()} in every objective",
+                pointer="/reference",
+            )
 
     @property
     def latest(self) -> float | None:
-        """The newest hypervolume measured, as a share of the box; None before the reference is fixed."""
+        """The newest hypervolume measured; None before the reference is fixed."""
         return self.trace[-1] if self.trace and np.isfinite(self.trace[-1]) else None
 
     def tell(self, f: F64, *, changed: bool) -> None:
@@ -63,7 +70,7 @@ class Volume:
         if self.trace and (not changed or not _measured(f, generation=number)):
             self.trace.append(self.trace[-1])
         else:
-            self.trace.append(self._share(f))
+            self.trace.append(self._value(f))
 
     def clipped(self, f: F64) -> int:
         """Points beyond the reference, which count nothing."""
@@ -73,15 +80,13 @@ class Volume:
         """Of the final front, which may hold points (the anchors) that no generation had. f (k, m), k >= 1."""
         if self.reference is None:
             self._fix(f)
-        assert self.ideal is not None
         assert self.reference is not None
-        share = self._share(f)
-        size = np.where(self.reference > self.ideal, self.reference - self.ideal, 1.0)
+        value = self._value(f)
         return Measured(
-            share=share,
-            raw=share * float(size.prod()),
+            value=value,
+            raw=value if self._ideal is None else value * float((self.reference - self._ideal).prod()),
             trace=np.asarray(self.trace, dtype=np.float64),
-            ideal=self.ideal,
+            ideal=f.min(axis=0) if self._ideal is None else self._ideal,
             nadir=self.reference,
         )
 
@@ -93,8 +98,8 @@ class Volume:
         """What load takes, arrays."""
         found = {f"early.{number}": f for number, f in enumerate(self._early)}
         found["trace"] = np.asarray(self.trace, dtype=np.float64)
-        if self.ideal is not None and self.reference is not None:
-            found |= {"ideal": self.ideal, "reference": self.reference}
+        if self.reference is not None:
+            found["reference"] = self.reference
         return found
 
     def load(self, header: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
@@ -102,20 +107,20 @@ class Volume:
         self._early = [arrays[f"early.{number}"] for number in range(int(header["early"]))]
         self.trace = arrays["trace"].tolist()
         if "reference" in arrays:
-            self.ideal, self.reference = arrays["ideal"], arrays["reference"]
+            self.reference = arrays["reference"]
 
     def _fix(self, f: F64) -> None:
         low, high = f.min(axis=0), f.max(axis=0)
-        margin = MARGIN * np.where(high > low, high - low, 1.0)
-        self.ideal = low - margin
-        self.reference = self._given if self._given is not None else high + margin
-        self.trace = [self._share(early) for early in self._early]
+        self.reference = high + MARGIN * np.where(high > low, high - low, 1.0)
+        self.trace = [self._value(early) for early in self._early]
         self._early = []
 
-    def _share(self, f: F64) -> float:
-        assert self.ideal is not None
+    def _value(self, f: F64) -> float:
         assert self.reference is not None
-        return front.hypervolume(f, ideal=self.ideal, nadir=self.reference)
+        if self._ideal is not None:
+            return front.hypervolume(f, ideal=self._ideal, nadir=self.reference)
+        inside = f[(f < self.reference).all(axis=1)]
+        return float(moocore.hypervolume(inside, ref=self.reference)) if len(inside) else 0.0
 
 
 def _measured(f: F64, *, generation: int) -> bool:
