@@ -197,8 +197,8 @@ def _projection(front: Mapping[str, Any], objectives: Sequence[tuple[str, str, s
     )
     chart.dots(cloud, colour="muted", radius=1.8)
     for name, point in anchors.items():
-        chart.star(point, colour="reference", label=name if name in {"wmmse", "even 100%"} else "", ring=True)
-    chart.star(chosen, colour="challenger", label="chosen", above=False)
+        chart.star(point, colour="reference", label=name, ring=True)
+    chart.star(chosen, colour="challenger", label="chosen")
     return f"<div>{chart.svg()}</div>"
 
 

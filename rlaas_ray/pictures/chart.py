@@ -1,6 +1,6 @@
 """Charts as inline SVG: lines, steps, bands, dots, intervals. Colours are CSS variables: dark mode is the page's.
 
-Called by the reports and the pictures of fronts. Written by hand , not by a plotting library: real text, few kB, nothing to load.
+Called by the reports and the pictures of fronts. Written by hand, not by a plotting library: real text, few kB, nothing to load.
 Never reads a file and never rounds what the tables show.
 """
 
@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+
+from rlaas_ray.pictures import labels
 
 Points = Sequence[tuple[float, float]]
 WIDTH = 820.0
@@ -55,6 +57,8 @@ def spanning(label: str, values: Sequence[float], *, log: bool = False, pad: flo
     if zero:
         finite = [*finite, 0.0]
     low, high = min(finite), max(finite)
+    if high - low < 1e-9 * max(abs(low), abs(high)):  # one value, but for rounding: ticks would all read the same
+        low = high = (low + high) / 2
     if log:
         room = max((high / low) ** pad, 1.05)
         return Axis(label=label, low=low / room, high=high * room, log=True)
@@ -73,6 +77,7 @@ class Chart:
     width: float = WIDTH
     _marks: list[str] = field(default_factory=list)
     _labels: list[tuple[float, str, str]] = field(default_factory=list)
+    _names: list[labels.Label] = field(default_factory=list)
     right: float = _RIGHT
 
     def line(self, points: Points, *, colour: str, label: str = "", dashed: bool = False) -> None:
@@ -132,28 +137,28 @@ class Chart:
             f'x="{float(x) + (-5 if left else 5):.1f}" y="{_TOP + 10}">{escape(label)}</text>'
         )
 
-    def dots(self, points: Points, *, colour: str, radius: float = 2.2) -> None:
-        """Small discs."""
-        circles = "".join(f'<circle cx="{self._px(a)}" cy="{self._py(b)}" r="{radius}"/>' for a, b in points)
+    def dots(self, points: Points, *, colour: str, radius: float = 2.2, keys: Sequence[int] | None = None) -> None:
+        """Small discs; `keys` mark each with the point that it stands for."""
+        told = [""] * len(points) if keys is None else [f' data-i="{key}"' for key in keys]
+        circles = "".join(
+            f'<circle{mark} cx="{self._px(a)}" cy="{self._py(b)}" r="{radius}"/>'
+            for (a, b), mark in zip(points, told, strict=True)
+        )
         self._marks.append(f'<g class="dots" style="fill:var(--{colour})">{circles}</g>')
 
-    def star(self, at: tuple[float, float], *, colour: str, label: str, above: bool = True, ring: bool = False) -> None:
-        """One point that matters, with its name."""
+    def star(self, at: tuple[float, float], *, colour: str, label: str, ring: bool = False) -> None:
+        """One point that matters, with its name: a filled diamond, or a ring."""
         x, y = float(self._px(at[0])), float(self._py(at[1]))
-        anchor = "end" if x > self.width * 0.62 else "start"
-        offset = -9 if anchor == "end" else 9
-        paint = f"fill:var(--paper);stroke:var(--{colour})" if ring else f"fill:var(--{colour});stroke:var(--paper)"
-        self._marks.append(
-            f'<circle class="star" style="{paint}" cx="{x:.1f}" cy="{y:.1f}" r="{4 if ring else 6}"/>'
-            f'<text class="mark" style="fill:var(--{colour})" text-anchor="{anchor}" '
-            f'x="{x + offset:.1f}" y="{y + (-6 if above else 14):.1f}">{escape(label)}</text>'
-        )
+        self._marks.append(ring_at(x, y, colour=colour) if ring else diamond_at(x, y, colour=colour))
+        if label:
+            self._names.append(labels.Label(x=x, y=y, text=label, colour=colour))
 
     def svg(self) -> str:
         """The drawing, with its title for who does not see it."""
+        box = (_LEFT, _TOP, self.width - 4, self.height - _BOTTOM)
         return (
-            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(self.title, quote=True)}">'
-            f"{self._frame()}{''.join(self._marks)}{self._placed_labels()}</svg>"
+            f"{opening(self.width, self.height, title=self.title)}"
+            f"{self._frame()}{''.join(self._marks)}{self._placed_labels()}{''.join(labels.placed(self._names, box=box))}</svg>"
         )
 
     def _frame(self) -> str:
@@ -226,7 +231,23 @@ def intervals(rows: Sequence[tuple[str, float, float, float, str]], *, title: st
     parts.append(
         f'<text class="name" text-anchor="middle" x="{middle:.1f}" y="{height - 6:.1f}">{escape(label)}</text>'
     )
-    return f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg>'
+    return f"{opening(WIDTH, height, title=title)}{''.join(parts)}</svg>"
+
+
+def opening(width: float, height: float, *, title: str) -> str:
+    """The tag that every drawing begins with."""
+    return f'<svg class="drawn" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title, quote=True)}">'
+
+
+def diamond_at(x: float, y: float, *, colour: str, size: float = 7.0) -> str:
+    """A filled diamond: the point that was chosen."""
+    shape = f"M{x:.1f} {y - size:.1f}l{size} {size}l{-size} {size}l{-size} {-size}z"
+    return f'<path class="star" style="fill:var(--{colour});stroke:var(--paper)" d="{shape}"/>'
+
+
+def ring_at(x: float, y: float, *, colour: str) -> str:
+    """A ring: a point to compare with."""
+    return f'<circle class="star" style="fill:var(--paper);stroke:var(--{colour})" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
 
 
 def shown(value: float) -> str:
