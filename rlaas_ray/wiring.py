@@ -287,7 +287,8 @@ def _evaluate(attempt: _Attempt) -> dict[str, Any]:
 
     registry.register()
     spec = document.parse(EvaluateSpec, attempt.run.spec)
-    policy = bundle.load(_bundle(spec.policy, client=attempt.client, directory=attempt.directory))
+    path = _bundle(spec.policy, client=attempt.client, directory=attempt.directory)
+    policy = bundle.load(path, preference=spec.preference)
     told = Progress(message=f"{spec.episodes} episodes of {spec.policy}")
     attempt.reporter.beat(told)
 
@@ -299,6 +300,12 @@ def _evaluate(attempt: _Attempt) -> dict[str, Any]:
     def halted() -> bool:
         return attempt.stop.is_set() or attempt.reporter.beat(told) == "stopping"
 
+    if spec.front:
+        from rlaas_ray.train import fronts
+
+        count = spec.episodes_of_a_weight or fronts.EPISODES
+        front = fronts.measure(policy, make_vector=make_vector, episodes=count, seed=spec.seed, halted=halted)
+        return {"front": front, "policy": spec.policy, "env": spec.env}
     found = episodes.evaluate(policy, make_vector=make_vector, episodes=spec.episodes, seed=spec.seed, halted=halted)
     return {**found.to_json(), "policy": spec.policy, "env": spec.env}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rlaas_ray.cli import following, output, server
+from rlaas_ray.cli import following, fronts, output, server
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.specs.endpoint import EndpointSpec
 
@@ -17,6 +17,7 @@ from rlaas_ray.specs.endpoint import EndpointSpec
 @click.option("--spec", help="YAML or JSON file with the other fields of an EndpointSpec.")
 @click.option("--assign-by", type=click.Choice(["unit", "episode"]))
 @click.option("--fallback", metavar="POLICY", help="Answers where the champion cannot.")
+@click.option("--preference", type=fronts.weights, help="For a policy that is conditioned on weights: energy=0.3,...")
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Any field; reward.low=-1 reaches into it.")
 @output.json_option
 def serve(
@@ -26,11 +27,12 @@ def serve(
     spec: str | None,
     assign_by: str | None,
     fallback: str | None,
+    preference: dict[str, float] | None,
     sets: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Make an endpoint, or replace its champion."""
-    given = {"champion": policy, "assign_by": assign_by, "fallback": fallback}
+    given = {"champion": policy, "assign_by": assign_by, "fallback": fallback, "preference": preference}
     body = following.spec_of(spec, sets=sets, given=given) | {"name": endpoint}
     if "champion" not in body:
         raise InvalidInput(
@@ -49,7 +51,7 @@ def serve(
 
 @click.group()
 def endpoints() -> None:
-    """Endpoints: list, show, history, delete."""
+    """Endpoints: list, show, history, prefer, delete."""
 
 
 @endpoints.command("list")
@@ -97,6 +99,20 @@ def history(*, name: str, limit: int, as_json: bool) -> None:
 
 @endpoints.command()
 @click.argument("name")
+@click.argument("weights", type=fronts.weights)
+@output.json_option
+def prefer(*, name: str, weights: dict[str, float], as_json: bool) -> None:
+    """Give the policies of an endpoint other WEIGHTS (throughput=0.7,energy=0.3), from now on."""
+    with server.client() as client:
+        made = client.endpoints.get(name).prefer(weights)
+    if as_json:
+        output.document(made)
+    else:
+        _told(made)
+
+
+@endpoints.command()
+@click.argument("name")
 @output.json_option
 def delete(*, name: str, as_json: bool) -> None:
     """Take an endpoint down; its decision log stays."""
@@ -110,6 +126,9 @@ def delete(*, name: str, as_json: bool) -> None:
 
 def _told(made: dict[str, Any]) -> None:
     click.echo(f"{made['name']}  epoch {made['epoch']}  {_arms(made['table'])}")
+    weights = made.get("preference")
+    if weights:
+        click.echo("  prefers  " + ",".join(f"{name}={weight:.4g}" for name, weight in weights.items()))
     for kind, address in (made.get("addresses") or {}).items():
         for url in address if isinstance(address, list) else [address] if address else []:
             click.echo(f"  {kind:<8} {url}/v1/endpoints/{made['name']}/decisions")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rlaas_ray.cli import following
+from rlaas_ray.cli import following, fronts
 from rlaas_ray.specs.evaluate import EvaluateSpec
 
 
@@ -16,6 +16,8 @@ from rlaas_ray.specs.evaluate import EvaluateSpec
 @click.option("--episodes", type=int, help="[64]")
 @click.option("--seed", type=int)
 @click.option("--mode", help="Named weights of the env's objectives.")
+@click.option("--preference", type=fronts.weights, help="Of a policy that is conditioned on weights: energy=0.3,...")
+@click.option("--front", is_flag=True, default=None, help="Measure its whole front over weights.")
 @following.options
 def evaluate(*, policy: str | None, **told: Any) -> int | None:
     """Measure a policy on an env over fresh episodes."""

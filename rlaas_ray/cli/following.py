@@ -15,7 +15,7 @@ from typing import Any
 import click
 import yaml
 
-from rlaas_ray.cli import job, modules, output, server, trials
+from rlaas_ray.cli import fronts, job, modules, output, server, trials
 from rlaas_ray.errors import BadJson, Interrupted, InvalidInput, NotFound, WorkFailed
 from rlaas_ray.sdk.handles import Run
 from rlaas_ray.specs import document
@@ -139,6 +139,9 @@ def summary(final: Mapping[str, Any]) -> None:
     if best:
         values = ", ".join(f"{value:.6g}" for value in best["values"])
         click.echo(f"  best  trial {best['trial']}: {values} with {_brief(best['parameters'])}")
+    front = fronts.document_of(final.get("result") or {})
+    if front is not None:
+        fronts.table(front)
     for name, value in (final.get("result") or {}).items():
         if isinstance(value, int | float | str) or (name in {"version", "evaluation"} and isinstance(value, Mapping)):
             shown = _brief(value) if isinstance(value, Mapping) else value
@@ -153,8 +156,9 @@ def summary(final: Mapping[str, Any]) -> None:
 def _brief(value: Mapping[str, Any]) -> str:
     if "number" in value:
         return f"{value['name']}:{value['number']}"
+    plain = {name: item for name, item in value.items() if name != "front"}
     return ", ".join(
-        f"{name} {item:.4g}" if isinstance(item, float) else f"{name} {item}" for name, item in value.items()
+        f"{name} {item:.4g}" if isinstance(item, float) else f"{name} {item}" for name, item in plain.items()
     )[:160]
 
 

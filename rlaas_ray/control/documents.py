@@ -65,6 +65,7 @@ def endpoint(
         "spec": value.spec.to_json(),
         "table": table.to_json(),
         "rollout": rollout_id,
+        "preference": dict(table.preference) or None,
         "addresses": dict(addresses),
         "observation_space": observation,
         "action_space": action,

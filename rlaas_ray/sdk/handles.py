@@ -178,6 +178,18 @@ class Endpoint:
         document = self._client.post(f"{exchange.API}/endpoints/{self.name}/rollouts", json=wanted)
         return Rollout(self._client, document)
 
+    def prefer(self, weights: Mapping[str, float] | None = None, /, **more: float) -> dict[str, Any]:
+        """Give its policies other weights of their objectives from now on: `prefer(throughput=0.7, energy=0.3)`.
+
+        Its champion and all else stay; objectives left out weigh 0. Raises InvalidInput for an objective that its champion does
+        not have, Conflict while a rollout is open.
+        """
+        told = self.refresh()
+        champion = next(arm["version"] for arm in told["table"]["arms"] if arm["role"] == "champion")
+        wanted = {**told["spec"], "champion": champion, "preference": {**(weights or {}), **more}}
+        self.document = self._client.send("PUT", f"{exchange.API}/endpoints/{self.name}", json=wanted)
+        return self.document
+
     def history(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
         """Its route tables, newest first, each with who changed it and why."""
         return self._client.pages(f"{exchange.API}/endpoints/{self.name}/history", limit=limit)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pydantic
 from pydantic import Field
 
 from rlaas_ray.specs.document import Document
@@ -21,8 +22,26 @@ class EvaluateSpec(Document):
     mode: str | None = None
     weights: tuple[float, ...] | dict[str, float] | None = None
     reward: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    preference: dict[str, float] | None = Field(
+        default=None, description="weights of a policy that is conditioned on them, instead of its default"
+    )
+    front: bool = Field(
+        default=False, description="its front over 21 weights, 30 episodes each unless `episodes` says more"
+    )
     episodes: int = Field(default=64, ge=1, le=1_000_000)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+    @property
+    def episodes_of_a_weight(self) -> int | None:
+        """How many episodes each weight of a front gets, where somebody said so."""
+        return self.episodes if "episodes" in self.model_fields_set else None
+
+    @pydantic.model_validator(mode="after")
+    def _one_point_or_all(self) -> EvaluateSpec:
+        if self.front and self.preference is not None:
+            msg = "front or preference, not both: a front has weights of its own"
+            raise ValueError(msg)
+        return self
 
     @property
     def env_arguments(self) -> dict[str, Any]:
