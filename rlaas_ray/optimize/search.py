@@ -38,6 +38,7 @@ class Generation:
     `clipped` points lie beyond the reference and count nothing. Corners are in natural units, (m,) each.
     """
 
+    objectives: tuple[problems.Objective, ...]
     number: int
     of: int | None
     evaluations: int
@@ -58,6 +59,7 @@ class Generation:
         """The JSON of this generation's event; the front has at most `limit` points, the least crowded."""
         return {
             "job": job,
+            "objectives": [{"name": n, "unit": u, "direction": d} for n, u, d in self.objectives],
             "generation": self.number,
             "evaluations": self.evaluations,
             "failed": self.failed,
@@ -190,6 +192,7 @@ class Searching:
         now = self._corners[-1] if self._corners else None
         reference = self._volume.reference
         return Generation(
+            objectives=self.subject.objectives,
             number=self.generation,
             of=rules.generations,
             evaluations=self._rows,
