@@ -46,17 +46,16 @@ class Genetic:
         self._g: F64 = np.empty((0, 0))
         self._h: F64 = np.empty((0, 0))
         self._cv: F64 = np.empty(0)
+        self._goodness: F64 | None = None
 
     # What the algorithms say.
 
-    def _survivors(self, f: F64, cv: F64 | None, *, need: int) -> I64:
-        """Rows of f (n, m) that survive, `need` of them (all, when there are no more); cv (n,) is None when all are feasible.
+    def _among(self, f: F64, *, need: int) -> tuple[I64, F64 | None]:
+        """Which of the feasible rows f (n, m) survive, and how good a parent each then is (smaller is better, None: all alike).
 
-        Leaves in self._goodness what `_goodness_of` the survivors in this order is as parents: smaller is better.
+        `need` of them survive, all when there are no more.
         """
         raise NotImplementedError
-
-    _goodness: F64 | None = None
 
     # What everybody calls.
 
@@ -68,27 +67,40 @@ class Genetic:
     def ask(self) -> F64:
         """The first population, then as many children as the population is large, fewer only when no new rows are found."""
         if self._asked is None:
-            self._asked = self._first() if self.generation == 0 else self._children()
-            self._asked_hash = duplicates.hashes(self._asked, self._weight)
+            self._asked, self._asked_hash = self._first() if self.generation == 0 else self._children()
         return self._asked
 
     def tell(self, *, f: F64, g: F64, h: F64) -> None:
         """Survival among parents and children."""
-        asked = self._asked
-        told(asked, f=f, g=g, h=h, objectives=self._setup.objectives)
-        assert asked is not None
+        told(self._asked, f=f, g=g, h=h, objectives=self._setup.objectives)
         f, cv = constraints.with_failures(f, constraints.violation(g, h))
         if self.generation == 0:
             self._g, self._h = g[:0], h[:0]
             if self._epsilon_horizon is not None:
                 self._epsilon_first = constraints.first_allowed(cv)
-        self.generation += 1
-        self.evaluations += len(asked)
-        both_f = np.concatenate([self._f, f])
-        both_cv = np.concatenate([self._cv, cv])
-        order = self._survivors(both_f, self._effective(both_cv), need=self._size)
-        self._replace(order, f=both_f, cv=both_cv, g=g, h=h)
+        self.evaluations += len(f)
+        self._take(f, cv=cv, g=g, h=h)
         self._asked = None
+
+    def _take(self, f: F64, *, cv: F64, g: F64, h: F64) -> None:
+        self.generation += 1
+        f, cv = np.concatenate([self._f, f]), np.concatenate([self._cv, cv])
+        rows, self._goodness = self._survivors(f, self._effective(cv))
+        self._replace(rows, f=f, cv=cv, g=g, h=h)
+
+    def _survivors(self, f: F64, cv: F64 | None) -> tuple[I64, F64 | None]:
+        """Feasible rows first, then those that violate least; as parents in the same order."""
+        need = self._size
+        if cv is None:
+            return self._among(f, need=need)
+        feasible, others = np.flatnonzero(cv <= 0.0), np.flatnonzero(cv > 0.0)
+        rows, goodness = feasible, np.zeros(len(feasible))
+        if len(feasible):
+            kept, merit = self._among(f[feasible], need=need)
+            rows, goodness = feasible[kept], np.zeros(len(kept)) if merit is None else merit
+        others = others[cv[others].argsort(kind="stable")][: need - len(rows)]
+        worst = goodness.max() + 1.0 if len(rows) else 0.0
+        return np.concatenate([rows, others]), np.concatenate([goodness, worst + cv[others]])
 
     def _effective(self, cv: F64) -> F64 | None:
         if not cv.any():
@@ -125,22 +137,26 @@ class Genetic:
             moved[place[order]] = self._goodness
             self._goodness = moved
 
-    def _first(self) -> F64:
+    def _drawn(self) -> F64:
         x = self._setup.variation.sample(self._size, self._rng)
         if self._setup.start is not None:
             known = self._setup.variation.repair(self._setup.start[: self._size])
             x[: len(known)] = known
-        new = duplicates.new_rows(x, duplicates.hashes(x, self._weight), among=(), among_hashed=())
-        return x if new is None else x[new]
+        return x
 
-    def _children(self) -> F64:
-        """New rows, `population_size` of them; after 100 rounds what there is, at least one even if it is known."""
+    def _first(self) -> tuple[F64, F64]:
+        x = self._drawn()
+        hashed = duplicates.hashes(x, self._weight)
+        new = duplicates.new_rows(x, hashed, among=(), among_hashed=())
+        return (x, hashed) if new is None else (x[new], hashed[new])
+
+    def _children(self) -> tuple[F64, F64]:
+        """New rows and their hashes, `population_size` of them; after 100 rounds what there is, or one row at random."""
         found: list[F64] = []
         hashed: list[F64] = []
         missing = self._size
         for _ in range(REFILLS):
-            matings = -(-missing // 2)
-            first, second = ranking.parents(self._goodness, rows=len(self._x), matings=matings, rng=self._rng)
+            first, second = ranking.parents(self._goodness, rows=len(self._x), matings=-(-missing // 2), rng=self._rng)
             x = self._setup.variation.children(self._x, first=first, second=second, each=2, rng=self._rng)
             own = duplicates.hashes(x, self._weight)
             new = duplicates.new_rows(x, own, among=(self._x, *found), among_hashed=(self._hash, *hashed))
@@ -151,8 +167,13 @@ class Genetic:
             missing -= len(found[-1])
             if missing == 0:
                 break
-        children = found[0] if len(found) == 1 else np.concatenate(found)
-        return children if len(children) else self._setup.variation.sample(1, self._rng)
+        if len(found) == 1:
+            return found[0], hashed[0]
+        x, own = np.concatenate(found), np.concatenate(hashed)
+        if len(x):
+            return x, own
+        x = self._setup.variation.sample(1, self._rng)
+        return x, duplicates.hashes(x, self._weight)
 
     # What survives a kill.
 

@@ -19,15 +19,14 @@ class Nsga2(Genetic):
 
     name: ClassVar[str] = "nsga2"
 
-    def _survivors(self, f: F64, cv: F64 | None, *, need: int) -> I64:
-        rank = ranking.ranks(f, cv)
+    def _among(self, f: F64, *, need: int) -> tuple[I64, F64]:
+        rank = ranking.ranks(f)
         rows = ranking.first_fronts(rank, need=need)
         if rows is not None:
             f, rank = f[rows], rank[rows]
-        room = ranking.crowding(f, rank)
+        room = ranking.crowding(f, rank=rank)
         np.negative(room, out=room)
         # Among equals chance decides, not the order in which they came.
         order = np.lexsort((self._rng.random(len(room)), room, rank))[:need]
         # In order of merit: a survivor's place is how good a parent it is.
-        self._goodness = np.arange(float(len(order)))
-        return order if rows is None else rows[order]
+        return order if rows is None else rows[order], np.arange(float(len(order)))

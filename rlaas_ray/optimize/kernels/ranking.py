@@ -1,6 +1,6 @@
 """Ranks, crowding and the binary tournament.
 
-Called by the algorithms. Non-dominated sorting is moocore's; infeasible rows rank after all feasible ones, by violation.
+Called by the algorithms. Non-dominated sorting is moocore's, which is quicker than anything in NumPy.
 """
 
 from __future__ import annotations
@@ -13,16 +13,9 @@ from rlaas_ray.specs.arrays import F64, I64, Bool
 Ranks = np.ndarray[tuple[int], np.dtype[np.signedinteger]]
 
 
-def ranks(f: F64, cv: F64 | None) -> Ranks:
-    """(n,) 0 is best: the front of each feasible row (cv == 0), then one rank for each violation. None: all feasible."""
-    if cv is None:
-        return np.asarray(moocore.pareto_rank(f))
-    feasible = cv <= 0.0
-    rank = np.empty(len(f), dtype=np.int64)
-    good = moocore.pareto_rank(f[feasible])
-    rank[feasible] = good
-    rank[~feasible] = (int(good.max()) + 1 if len(good) else 0) + np.unique(cv[~feasible], return_inverse=True)[1]
-    return rank
+def ranks(f: F64) -> Ranks:
+    """(n,) the front of each row, 0 is non-dominated. Equal rows share theirs. f (n, m) minimised, finite."""
+    return np.asarray(moocore.pareto_rank(f))
 
 
 def first_fronts(rank: Ranks, *, need: int) -> I64 | None:
@@ -32,7 +25,7 @@ def first_fronts(rank: Ranks, *, need: int) -> I64 | None:
     return np.flatnonzero(rank <= last) if last < len(held) - 1 else None
 
 
-def crowding(f: F64, rank: Ranks) -> F64:
+def crowding(f: F64, *, rank: Ranks) -> F64:
     """(n,) crowding distance (Deb et al. 2002) of each row within its own front, all fronts at once; mean over objectives.
 
     Infinite at both ends of every objective; an objective that is constant on a front of three or more adds nothing.

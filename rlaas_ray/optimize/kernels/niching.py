@@ -1,0 +1,118 @@
+"""What NSGA-III adds: a plane through the extremes as the unit of length, directions as niches, survival by niche.
+
+Called by nsga3.py; spea2.py uses the normaliser. No loop over rows; never draws but in `fill`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlaas_ray.specs.arrays import F64, I64, Array
+
+# As in pymoo: a range below this is none, a value below _SMALL off the ideal is on it, _STEEP is the weight across an axis.
+_NO_RANGE = 1e-6
+_SMALL = 1e-3
+_STEEP = 1e6
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Normaliser:
+    """Ideal and nadir as the search has seen them (Deb & Jain 2014; Blank, Deb & Roy 2019). All (m,), extremes (m, m)."""
+
+    ideal: F64
+    worst: F64
+    nadir: F64
+    extremes: F64  # (0, m) before the first update
+
+    @classmethod
+    def fresh(cls, objectives: int) -> Normaliser:
+        """Before any row was seen."""
+        high = np.full(objectives, np.inf)
+        return cls(ideal=high, worst=-high, nadir=high, extremes=np.empty((0, objectives)))
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, Array]) -> Normaliser:
+        """From what `arrays` gave."""
+        return cls(**{key: arrays[key].astype(np.float64) for key in ("ideal", "worst", "nadir", "extremes")})
+
+    def arrays(self) -> dict[str, Array]:
+        """What a state holds of it."""
+        return {"ideal": self.ideal, "worst": self.worst, "nadir": self.nadir, "extremes": self.extremes}
+
+    def update(self, f: F64, *, front: F64) -> None:
+        """With the rows f (n, m) of a generation and its first front (k, m), k >= 1."""
+        highest = f.max(axis=0)
+        self.ideal = np.minimum(self.ideal, front.min(axis=0))
+        self.worst = np.maximum(self.worst, highest)
+        known = np.concatenate([self.extremes, front])
+        self.extremes = known[_extreme(known - self.ideal)]
+        self.nadir = self._nadir(of_front=front.max(axis=0), of_all=highest)
+
+    def _nadir(self, *, of_front: F64, of_all: F64) -> F64:
+        nadir = _intercepts(self.extremes - self.ideal)
+        # Without a sensible plane the front's own worst; where that is the ideal, the worst of all.
+        found = of_front if nadir is None else np.minimum(nadir + self.ideal, self.worst)
+        return np.where(found - self.ideal <= _NO_RANGE, of_all, found)
+
+    def scaled(self, f: F64) -> F64:
+        """Rows f (n, m) with the ideal at 0 and the nadir at 1."""
+        size = self.nadir - self.ideal
+        return (f - self.ideal) / np.where(size == 0.0, 1e-12, size)
+
+
+def _extreme(off: F64) -> I64:
+    """(m,) rows of off (k, m), distances from the ideal, that lie nearest to each axis; the first of equals."""
+    columns = np.ascontiguousarray(off.T)
+    columns[columns < _SMALL] = 0.0
+    steep = np.full((len(columns), len(columns)), _STEEP)
+    np.fill_diagonal(steep, 1.0)
+    return np.asarray((steep[:, :, None] * columns).max(axis=1).argmin(axis=1))
+
+
+def _intercepts(off: F64) -> F64 | None:
+    """(m,) where the plane through the rows of off (m, m) cuts the axes; None where it cuts none of use."""
+    try:
+        plane = np.linalg.solve(off, np.ones(len(off)))
+    except np.linalg.LinAlgError:
+        return None
+    with np.errstate(divide="ignore"):
+        cut = 1.0 / plane
+    met = np.abs(off @ plane - 1.0).max() <= 1e-5
+    return np.asarray(cut) if met and (cut > _NO_RANGE).all() else None
+
+
+def associate(scaled: F64, *, unit: F64) -> tuple[I64, F64]:
+    """Nearest direction of each row and the distance to it. scaled (n, m) >= 0, unit (r, m) of length 1 -> (n,), (n,)."""
+    along = scaled @ unit.T
+    niche = along.argmax(axis=1)
+    nearest = unit[niche]
+    nearest *= along[np.arange(len(niche)), niche][:, None]
+    nearest -= scaled
+    return niche, np.sqrt(np.einsum("ij,ij->i", nearest, nearest))
+
+
+def fill(niche: I64, distance: F64, *, held: I64, need: int, rng: np.random.Generator) -> I64:
+    """`need` of the candidates, from the least held niches: niche (c,), distance (c,), held (r,) survivors so far.
+
+    The distribution of Deb & Jain's loop without the loop: a niche's candidates stand in line (where it holds nobody yet the
+    closest first, else at random), the one at place p would join as number held + p, and the lowest numbers go in.
+    """
+    chance = rng.random((2, len(niche)))
+    line = chance[0]
+    empty = held[niche] == 0
+    if empty.any():
+        near = np.flatnonzero(empty)
+        by_niche = near[np.lexsort((line[near], distance[near], niche[near]))]
+        heads = np.empty(len(by_niche), dtype=np.bool_)
+        heads[:1] = True
+        np.not_equal(niche[by_niche[1:]], niche[by_niche[:-1]], out=heads[1:])
+        line[by_niche[heads]] = -1.0
+    order = np.lexsort((line, niche))
+    ranked = niche[order]
+    starts = np.flatnonzero(np.concatenate([np.ones(1, dtype=np.bool_), ranked[1:] != ranked[:-1]]))
+    sizes = np.diff(np.append(starts, len(ranked)))
+    place = np.arange(len(ranked)) - np.repeat(starts, sizes)
+    return order[np.lexsort((chance[1], held[ranked] + place))[:need]]
