@@ -10,16 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from rlaas_ray.optimize import variables
 from rlaas_ray.specs.arrays import F64
 
 
 def evaluate(problem: Any, x: F64) -> tuple[F64, F64, F64]:
-    """Minimised objectives f (k, m), constraints g (k, p) and h (k, q) of the rows x (k, d); p or q may be 0."""
+    """Minimised objectives f (k, m), constraints g (k, p) and h (k, q) of the rows x (k, d); p or q may be 0.
+
+    `x` are columns as `variables.of` has them; the problem is given what it takes: integers, bits, dicts.
+    """
+    given = x if variables.takes_matrix(problem) else variables.of(problem).decode(x)
     inequalities, equalities = int(problem.n_ieq_constr), int(problem.n_eq_constr)
     if not (inequalities or equalities):
         none: F64 = np.empty((len(x), 0))
-        return np.asarray(problem.evaluate(x, return_values_of=["F"]), dtype=np.float64), none, none
-    f, g, h = problem.evaluate(x, return_values_of=["F", "G", "H"])
+        return np.asarray(problem.evaluate(given, return_values_of=["F"]), dtype=np.float64), none, none
+    f, g, h = problem.evaluate(given, return_values_of=["F", "G", "H"])
     return (
         np.asarray(f, dtype=np.float64),
         np.asarray(g, dtype=np.float64).reshape(len(x), inequalities),
