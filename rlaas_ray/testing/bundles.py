@@ -14,6 +14,7 @@ import numpy as np
 
 from rlaas_ray.policies import bundle, decoders, heads, memory
 from rlaas_ray.policies.network import Layer, Network
+from rlaas_ray.policies.preferences import Preference
 from rlaas_ray.specs.routing import BUCKETS, Arm, RouteTable
 
 
@@ -25,13 +26,15 @@ def a_bundle(
     actions: int = 2,
     seed: int = 7,
     remembers: int = 0,
+    preference: Preference | None = None,
 ) -> str:
     """A bundle of a random tanh network: `width` observations to `actions` choices. Gives its digest.
 
-    `remembers`: entries of a GRU before the layers; 0 for none.
+    `remembers`: entries of a GRU before the layers; 0 for none. `preference`: it observes weights besides.
     """
     rng = np.random.default_rng(seed)
-    sizes = (remembers or width, *hidden, actions)
+    inputs = width + (0 if preference is None else preference.size)
+    sizes = (remembers or inputs, *hidden, actions)
     layers = tuple(
         Layer(
             weight=(rng.normal(size=(after, before)) / np.sqrt(before)).astype(np.float32),
@@ -48,13 +51,14 @@ def a_bundle(
         algorithm="ppo",
         observation_space=gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32),
         action_space=space,
-        net=Network(layers=layers, memory=_gru(rng, inputs=width, outputs=remembers) if remembers else None),
+        net=Network(layers=layers, memory=_gru(rng, inputs=inputs, outputs=remembers) if remembers else None),
         head=heads.for_action_space(space),
         decoder=decoders.for_action_space(space),
         serving="sample",
         seed=seed,
         spec_digest="ab" * 32,
-        observations=rng.normal(size=(256, width)).astype(np.float32),
+        observations=rng.normal(size=(256, inputs)).astype(np.float32),
+        preference=preference,
     )
     return bundle.write(directory, contents)
 
