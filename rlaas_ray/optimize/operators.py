@@ -47,7 +47,7 @@ class PymooVariation:
 
     def sample(self, rows: int, rng: np.random.Generator) -> F64:
         """See Variation."""
-        found = self.sampling.do(self.problem, rows, random_state=rng)
+        found = self.sampling(self.problem, rows, random_state=rng)
         return self._rows(self._repaired(found, rng))
 
     def repair(self, x: F64) -> F64:
@@ -62,16 +62,15 @@ class PymooVariation:
         if each > int(self.crossover.n_offsprings):
             pairs.append(np.stack([second, first], axis=1))
         born = [
-            self.crossover.do(self.problem, parents, parents=pair, random_state=rng)[: each * len(first)]
-            for pair in pairs
+            self.crossover(self.problem, parents, parents=pair, random_state=rng)[: each * len(first)] for pair in pairs
         ]
-        found = self.mutation.do(self.problem, Population.merge(*born) if len(born) > 1 else born[0], random_state=rng)
+        found = self.mutation(self.problem, Population.merge(*born) if len(born) > 1 else born[0], random_state=rng)
         return self._rows(self._repaired(found, rng))
 
     def _repaired(self, population: Any, rng: np.random.Generator) -> Any:
         if self.repairing is None:
             return population
-        return self.repairing.do(self.problem, population, random_state=rng)
+        return self.repairing(self.problem, population, random_state=rng)
 
     def _rows(self, population: Any) -> F64:
         return self.variables.encode([one.X for one in population])
