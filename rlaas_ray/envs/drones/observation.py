@@ -13,7 +13,7 @@ import numpy as np
 from rlaas_ray.envs.drones import params as p
 from rlaas_ray.envs.drones import world
 from rlaas_ray.envs.drones.params import DroneParams
-from rlaas_ray.specs.arrays import F32, F64, I64
+from rlaas_ray.specs.arrays import F32, F64, I64, Bool
 
 SIZE = 32
 VELOCITY, GOAL, DISTANCE, POSITION, CHARGE, PAYLOAD, PHASE, DEADLINE = 0, 3, 6, 7, 10, 11, 12, 15
@@ -71,7 +71,8 @@ def observe(params: DroneParams, look: Look, *, neighbours: Sequence[tuple[F64, 
     for j, near in enumerate(neighbours):
         for k in range(NEIGHBOUR_SIZE):
             seen[:, NEIGHBOUR + NEIGHBOUR_SIZE * j + k] = near[k] * (1.0 / scale[k])
-    return np.minimum(np.maximum(seen, np.float32(-1.0)), np.float32(1.0))
+    np.maximum(seen, np.float32(-1.0), out=seen)
+    return np.minimum(seen, np.float32(1.0), out=seen)
 
 
 def nearest_two(
@@ -94,18 +95,33 @@ def nearest_two(
         if turn == 0:
             least = distance
             left.ravel()[each + column] = np.inf
-        which = base + column
-        found.append(_seen(others[which] - position, drift=drift[which] - velocity, distance=distance))
+        found.append(
+            glimpse(
+                which=base + column,
+                absent=np.isinf(distance),
+                position=position,
+                velocity=velocity,
+                others=others,
+                drift=drift,
+            )
+        )
     return found, least
 
 
-def _seen(relative: F64, *, drift: F64, distance: F64) -> tuple[F64, ...]:
-    absent = np.isinf(distance)
-    along = relative[:, 0] * drift[:, 0] + relative[:, 1] * drift[:, 1] + relative[:, 2] * drift[:, 2]
-    closing = np.where(absent, 0.0, -along / np.maximum(distance, 1e-9))
-    far = world.ABSENT_M
-    x, y, z = (np.where(absent, far, relative[:, k]) for k in range(3))
-    return x, y, z, closing, np.where(absent, far, distance)
+def glimpse(*, which: I64, absent: Bool, position: F64, velocity: F64, others: F64, drift: F64) -> tuple[F64, ...]:
+    """What drones at position (n, 3) see of others[which]: x, y, z relative, closing speed, distance, (n,) each.
+
+    `absent` (n,): there is nobody; all far away, closing at 0.
+    """
+    x, y, z = (others[which, k] - position[:, k] for k in range(3))
+    vx, vy, vz = (drift[which, k] - velocity[:, k] for k in range(3))
+    distance = np.sqrt(x * x + y * y + z * z)
+    closing = -(x * vx + y * vy + z * vz) / np.maximum(distance, 1e-9)
+    if absent.any():
+        closing[absent] = 0.0
+        for one in (x, y, z, distance):
+            one[absent] = world.ABSENT_M
+    return x, y, z, closing, distance
 
 
 def _nobody(rows: int) -> tuple[F64, ...]:

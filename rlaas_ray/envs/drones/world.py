@@ -15,6 +15,7 @@ from rlaas_ray.specs.arrays import F64, I64
 
 ABSENT_M = 1e6  # where a zone is that was dropped: beyond every clip
 _ZONE_TRIES, _ORDER_TRIES = 50, 64
+_AT_ONCE = 4  # tries of an order that are drawn together: the generator costs as much for one of a few rows
 _ZONE_CLEAR_M, _ORDER_CLEAR_M = 20.0, 10.0
 
 
@@ -46,21 +47,27 @@ def zones(params: DroneParams, streams: philox.Streams) -> F64:
 
 def orders(params: DroneParams, streams: philox.Streams, *, number: I64, zone: F64) -> tuple[F64, F64, F64]:
     """Pickups (n, 3), drops (n, 3) and payloads in kg (n,) of the orders `number` (n,), 10 m clear of the zones (n, Z, 3)."""
-    count = len(number)
-    ends, payload = np.empty((count, 6)), np.empty(count)
+    made = np.empty((len(number), 7))
     x, y = params.area_m
     low = np.tile([params.margin_m, params.margin_m, params.order_altitude_m[0]], 2)
     span = np.tile([x - params.margin_m, y - params.margin_m, params.order_altitude_m[1]], 2) - low
-    pending = np.arange(count)
-    for attempt in range(_ORDER_TRIES):
-        u = _uniform(streams.take(pending), blocks=[2 * attempt, 2 * attempt + 1], t=number[pending], purpose=p.ORDER)
-        ends[pending] = low + u[:, :6] * span
-        payload[pending] = params.payload_kg[0] + u[:, 6] * (params.payload_kg[1] - params.payload_kg[0])
-        near = np.minimum(_clearance(ends[pending, :2], zone[pending]), _clearance(ends[pending, 3:5], zone[pending]))
-        pending = pending[near < _ORDER_CLEAR_M]
+    pending = np.arange(len(number))
+    for attempt in range(0, _ORDER_TRIES, _AT_ONCE):
+        blocks = list(range(2 * attempt, 2 * (attempt + _AT_ONCE)))
+        u = _uniform(streams.take(pending), blocks=blocks, t=number[pending], purpose=p.ORDER)
+        u = u.reshape(-1, _AT_ONCE, 2 * philox.WORDS_PER_BLOCK)
+        ends, around = low + u[..., :6] * span, zone[pending][:, None]
+        near = np.minimum(_clearance(ends[..., :2], around), _clearance(ends[..., 3:5], around))
+        clear = near >= _ORDER_CLEAR_M
+        settled = clear.any(axis=1)
+        first = np.where(settled, clear.argmax(axis=1), _AT_ONCE - 1)
+        row = np.arange(len(pending))
+        made[pending, :6], made[pending, 6] = ends[row, first], u[row, first, 6]
+        pending = pending[~settled]
         if not len(pending):
             break
-    return ends[:, :3].copy(), ends[:, 3:].copy(), payload
+    payload = params.payload_kg[0] + made[:, 6] * (params.payload_kg[1] - params.payload_kg[0])
+    return made[:, :3].copy(), made[:, 3:6].copy(), payload
 
 
 def nearest_zone(position: F64, *, zone: F64) -> tuple[F64, F64, F64]:
@@ -84,10 +91,10 @@ def nearest_zone(position: F64, *, zone: F64) -> tuple[F64, F64, F64]:
 
 
 def _clearance(point: F64, zone: F64) -> F64:
-    """Signed distance (n,) of points (n, 2) to the nearest of their zones (n, Z, 3)."""
-    best = np.full(len(point), np.inf)
-    for k in range(zone.shape[1]):
-        best = np.minimum(best, p.length(point - zone[:, k, :2]) - zone[:, k, 2])
+    """Signed distance (..., ) of points (..., 2) to the nearest of their zones (..., Z, 3)."""
+    best = np.full(point.shape[:-1], np.inf)
+    for k in range(zone.shape[-2]):
+        best = np.minimum(best, p.length(point - zone[..., k, :2]) - zone[..., k, 2])
     return best
 
 
