@@ -23,6 +23,7 @@ from rlaas_ray.serve.writer import DecisionWriter
 from rlaas_ray.settings import Settings, SystemClock
 from rlaas_ray.specs import routing
 from rlaas_ray.testing.bundles import a_bundle, a_table
+from rlaas_ray.testing.mirror import MemoryMirror
 
 URL = "http://127.0.0.1"
 OBSERVATION = [0.1, -0.4, 0.7, 0.2]
@@ -37,7 +38,7 @@ class Served:
     """The control plane in this process, and one replica that hears of its tables when told to."""
 
     def __init__(self, home: Path) -> None:
-        self.application = wiring.build(Settings(home=home), inline=True)
+        self.application = wiring.build(Settings(home=home), inline=True, given=wiring.Given(mirror=MemoryMirror()))
         self.transport = asgi.AsgiTransport(app.create(self.application))
         self.transport.start()
         self.client = RLaaSClient(URL, api_key=(home / "admin-key").read_text().strip(), transport=self.transport)
