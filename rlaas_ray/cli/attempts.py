@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from rlaas_ray import settings, wiring
-from rlaas_ray.cli import job, output, server, trials
+from rlaas_ray.cli import bars, job, output, server
 from rlaas_ray.errors import Checkpointed, Interrupted, RlaasError
 from rlaas_ray.sdk import exchange, reporter
 from rlaas_ray.sdk.handles import Run
@@ -147,7 +147,7 @@ def _watching(run: Run, *, title: str, quiet: bool) -> Iterator[None]:
                 output.say(f"progress is not known: {error.detail}")
                 return
 
-    with trials.bar(run, title=title, quiet=quiet) as bar:
+    with bars.bar(run, title=title, quiet=quiet) as bar:
         thread = threading.Thread(target=look, args=(bar,), name="rlaas-progress", daemon=True)
         thread.start()
         try:

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import yaml
 
-from rlaas_ray.cli import fronts, job, modules, output, server, trials
+from rlaas_ray.cli import bars, fronts, job, modules, output, searches, server
 from rlaas_ray.errors import BadJson, Interrupted, InvalidInput, NotFound, WorkFailed
 from rlaas_ray.sdk.handles import Run
 from rlaas_ray.specs import document
@@ -109,6 +109,8 @@ def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as
         output.document(final)
     elif not as_jsonl:
         summary(final)
+    if kind == "optimize" and inside is None and not no_wait:
+        reported(final, aloud=not as_json and not as_jsonl)
     if not no_wait:
         raise_unless_well(final)
 
@@ -116,7 +118,7 @@ def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as
 def follow(run: Run, *, title: str, quiet: bool, as_jsonl: bool) -> dict[str, Any]:
     """Show the run's progress until it has ended; gives its document. Ctrl-C stops the run."""
     try:
-        with trials.bar(run, title=title, quiet=quiet) as shown:
+        with bars.bar(run, title=title, quiet=quiet) as shown:
             if as_jsonl:
                 for event in run:
                     output.line({"seq": event.seq, "kind": event.kind, **event.data})
@@ -151,6 +153,13 @@ def summary(final: Mapping[str, Any]) -> None:
                 click.echo(f"  {finding['name']}  {finding['words']}. {finding['cure']}")
         elif name == "return_ci95":
             click.echo(f"  {name}  {value[0]:.6g} to {value[1]:.6g}")
+
+
+def reported(final: Mapping[str, Any], *, aloud: bool) -> None:
+    """The report of a search, and where it lies: with the summary, or beside a document on stdout."""
+    path = searches.report(final)
+    if path is not None:
+        click.echo(f"  report  {path}", err=not aloud)
 
 
 def _brief(value: Mapping[str, Any]) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from rlaas_ray.cli import following, output, server, trials
+from rlaas_ray.cli import bars, following, output, searches, server
+from rlaas_ray.errors import NotFound
 
 
 @click.group()
 def runs() -> None:
-    """Runs: list, show, watch, doctor, logs, stop, resume."""
+    """Runs: list, show, watch, report, doctor, logs, stop, resume."""
 
 
 @runs.command("list")
@@ -70,7 +73,7 @@ def watch(*, run_id: str, as_json: bool, as_jsonl: bool) -> None:
             for event in run:
                 output.line({"seq": event.seq, "kind": event.kind, **event.data})
             return
-        with trials.bar(run, title=run_id, quiet=as_json) as bar:
+        with bars.bar(run, title=run_id, quiet=as_json) as bar:
             while run.refresh()["state"] not in {"succeeded", "failed", "stopped"}:
                 bar.tell(run.document["progress"])
                 output.pause(0.5)
@@ -79,6 +82,28 @@ def watch(*, run_id: str, as_json: bool, as_jsonl: bool) -> None:
         output.document(run.document)
     else:
         following.summary(run.document)
+
+
+@runs.command()
+@click.argument("run_id", metavar="ID")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it. [beside the run]")
+@output.json_option
+def report(*, run_id: str, out: Path | None, as_json: bool) -> None:
+    """The page of a search, drawn anew; of a study the page that it has written."""
+    with server.client() as client:
+        found = client.runs.get(run_id).document
+    path = searches.report(found, to=out) if found["kind"] == "optimize" else (found.get("result") or {}).get("report")
+    if path is None:
+        raise NotFound(
+            f"run {run_id} has no report",
+            given=f"{found['kind']}, {found['state']}",
+            expected="a search or a study with a result",
+            cure=f"`rlaas runs watch {run_id}` follows it to its end.",
+        )
+    if as_json:
+        output.document({"run": run_id, "report": str(path)})
+    else:
+        click.echo(path)
 
 
 @runs.command()

@@ -10,27 +10,24 @@ from typing import Any
 
 from rlaas_ray.cli import output
 from rlaas_ray.errors import RlaasError
-from rlaas_ray.sdk.handles import Run, Study
+from rlaas_ray.sdk.handles import Study
 
 ROWS = 12
 
 
-class Table(output.Bar):
-    """A bar that looks at the trials of `run` whenever it is told of progress."""
+class Below(output.Bar):
+    """A bar with more below it on a terminal: what `_below` gives, anew whenever progress is told."""
 
-    counts = "trials"
-
-    def __init__(self, title: str, *, quiet: bool, run: Study) -> None:
+    def __init__(self, title: str, *, quiet: bool) -> None:
         super().__init__(title, quiet=quiet)
-        self._run = run
         self._live: Any = None
 
-    def __enter__(self) -> Table:
+    def __enter__(self) -> Below:
         super().__enter__()
         if self._drawn is not None:
             from rich.live import Live
 
-            self._drawn.stop()  # the bar is drawn with the table
+            self._drawn.stop()  # the bar is drawn with what is below it
             self._live = Live(self._drawn, console=self._drawn.console, refresh_per_second=4)
             self._live.start()
         return self
@@ -46,17 +43,29 @@ class Table(output.Bar):
         if self._live is None:
             return
         try:
-            trials = self._run.trials()
+            below = self._below()
         except RlaasError:
-            return  # the bar is there; the table comes back with the server
+            return  # the bar is there; the rest comes back with the server
         from rich.console import Group
 
-        self._live.update(Group(self._drawn, drawn(trials, maximise=_maximise(self._run.document["spec"]))))
+        self._live.update(Group(self._drawn, below))
+
+    def _below(self) -> Any:
+        """Something that rich can draw."""
+        raise NotImplementedError
 
 
-def bar(run: Run, *, title: str, quiet: bool) -> output.Bar:
-    """What shows the run's progress: a bar, for a study with its trials below."""
-    return Table(title, quiet=quiet, run=run) if isinstance(run, Study) else output.Bar(title, quiet=quiet)
+class Table(Below):
+    """The trials of `run`."""
+
+    counts = "trials"
+
+    def __init__(self, title: str, *, quiet: bool, run: Study) -> None:
+        super().__init__(title, quiet=quiet)
+        self._run = run
+
+    def _below(self) -> Any:
+        return drawn(self._run.trials(), maximise=_maximise(self._run.document["spec"]))
 
 
 def drawn(trials: Sequence[Mapping[str, Any]], *, maximise: bool) -> Any:

@@ -30,9 +30,13 @@ _FACTS = {
 }
 
 
-def render(result: Mapping[str, Any], *, events: Sequence[Mapping[str, Any]] = (), run_id: str = "") -> str:
-    """The page. `result`: the document of a run of kind optimize; `events`: data of its `front` events, oldest first."""
+def render(result: Mapping[str, Any], *, events: Sequence[Mapping[str, Any]] | None = None, run_id: str = "") -> str:
+    """The page. `result`: the document of a run of kind optimize, or a `front` event of one that runs.
+
+    `events`: data of its `front` events, oldest first; else the moments that the result itself has kept.
+    """
     found = read(result)
+    events = _kept(result) if events is None else events
     title = f"{result.get('problem') or 'A search'}: {_headline(found)}"
     body = (
         _hero(found, run_id=run_id),
@@ -143,6 +147,14 @@ def _growth(found: Found, *, events: Sequence[Mapping[str, Any]]) -> str:
         caption = "Moments of the search, on the same axes; grey is where it ended. Arrows point to the better end."
         parts.append(f'<figure><div class="three">{panels}</div><figcaption>{caption}</figcaption></figure>')
     return page.section("growth", title="How it got there", parts=parts) if parts else ""
+
+
+def _kept(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The moments that a result has kept, and its own front as the last."""
+    told = result.get("growth")
+    moments = [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
+    last = {name: result.get(name) for name in ("front", "hypervolume")}
+    return [*moments, {**last, "generation": result.get("generations")}] if moments else []
 
 
 def _head(found: Found, *, first: str) -> str:

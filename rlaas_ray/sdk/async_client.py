@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.sdk import async_handles, environment, exchange
+from rlaas_ray.sdk import async_handles, environment, exchange, results
 
 
 class AsyncRLaaSClient:
@@ -237,19 +237,22 @@ class AsyncOptimization:
 
     async def start(
         self, *, problem_type: str, idempotency_key: str | None = None, **spec: Any
-    ) -> async_handles.AsyncRun:
+    ) -> async_handles.AsyncSearch:
         """Start a search: `problem_type` names the problem, the rest are the fields of an OptimizeSpec."""
-        wanted = {"problem": problem_type, **spec}
-        return await self._client.runs.started("optimize", wanted, idempotency_key=idempotency_key)
+        path = f"{exchange.API}/{exchange.RUN_PATHS['optimize']}"
+        document = await self._client.post(
+            path, json={"problem": problem_type, **spec}, idempotency_key=idempotency_key
+        )
+        return async_handles.AsyncSearch(self._client, document)
 
-    async def get(self, run_id: str) -> async_handles.AsyncRun:
+    async def get(self, run_id: str) -> async_handles.AsyncSearch:
         """The search of this id."""
-        return await self._client.runs.get(run_id)
+        document = await self._client.get(f"{exchange.API}/optimization/{run_id}")
+        return async_handles.AsyncSearch(self._client, document)
 
-    async def front(self, run_id: str) -> dict[str, Any]:
+    async def front(self, run_id: str) -> results.FrontDocument:
         """The front of a search: what it has found so far, or its result."""
-        found: dict[str, Any] = await self._client.get(f"{exchange.API}/optimization/{run_id}/front")
-        return found
+        return results.FrontDocument(await self._client.get(f"{exchange.API}/optimization/{run_id}/front"))
 
     async def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
         """Searches, newest first."""

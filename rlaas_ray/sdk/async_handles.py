@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from rlaas_ray.errors import TimedOut, WorkFailed
-from rlaas_ray.sdk import exchange, results, waiting
+from rlaas_ray.sdk import exchange, notebook, results, waiting
 
 _ENDED = frozenset({"succeeded", "failed", "stopped"})
 _CLOSED = frozenset({"promoted", "rolled_back", "aborted", "inconclusive"})
@@ -134,6 +134,33 @@ class AsyncStudy(AsyncRun):
         ]
         chosen = [trial["ci95"][0 if up else 1] if trial["ci95"] else trial["values"][0] for trial in done]
         return done[chosen.index(max(chosen) if up else min(chosen))] if done else None
+
+
+class AsyncSearch(AsyncRun):
+    """A search: a run with a front that grows."""
+
+    async def front(self) -> results.FrontDocument:
+        """What it has found so far, or its result."""
+        return results.FrontDocument(await self._client.get(f"{exchange.API}/optimization/{self.id}/front"))
+
+    async def watch(self, *, show: notebook.Show | None = None) -> results.OptimizationResult:
+        """Show its front below the cell of a notebook while it grows, then its result, which is given back.
+
+        `show` takes the HTML each time where there is no notebook. Leaving (the stop button, Ctrl-C) leaves the search running.
+        Raises WorkFailed where it failed or was stopped, Unavailable without IPython.
+        """
+        live = notebook.Live(show or notebook.cell())
+        async for event in self:
+            if event.kind == "front":
+                live.front(event.data)
+        live.ended(await self.ended())
+        found = await self.wait_for_completion()
+        assert isinstance(found, results.OptimizationResult)
+        return found
+
+    def _repr_html_(self) -> str:
+        """In a notebook: its result if the handle knows it, else how far it was when it was last asked."""
+        return notebook.shown(self.document)
 
 
 class AsyncEndpoint:
@@ -282,7 +309,8 @@ class AsyncRollout:
 
 def run_of(client: _Asks, document: dict[str, Any]) -> AsyncRun:
     """The handle that fits the run's kind."""
-    return AsyncStudy(client, document) if document["kind"] == "tune" else AsyncRun(client, document)
+    kinds: dict[str, type[AsyncRun]] = {"tune": AsyncStudy, "optimize": AsyncSearch}
+    return kinds.get(document["kind"], AsyncRun)(client, document)
 
 
 def _reason(text: str | None) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import httpx
 
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.sdk import environment, exchange, handles
+from rlaas_ray.sdk import environment, exchange, handles, results
 
 
 class RLaaSClient:
@@ -233,19 +233,20 @@ class Optimization:
     def __init__(self, client: RLaaSClient) -> None:
         self._client = client
 
-    def start(self, *, problem_type: str, idempotency_key: str | None = None, **spec: Any) -> handles.Run:
+    def start(self, *, problem_type: str, idempotency_key: str | None = None, **spec: Any) -> handles.Search:
         """Start a search: `problem_type` names the problem, the rest are the fields of an OptimizeSpec."""
-        wanted = {"problem": problem_type, **spec}
-        return self._client.runs.started("optimize", wanted, idempotency_key=idempotency_key)
+        path = f"{exchange.API}/{exchange.RUN_PATHS['optimize']}"
+        document = self._client.post(path, json={"problem": problem_type, **spec}, idempotency_key=idempotency_key)
+        return handles.Search(self._client, document)
 
-    def get(self, run_id: str) -> handles.Run:
+    def get(self, run_id: str) -> handles.Search:
         """The search of this id."""
-        return self._client.runs.get(run_id)
+        document = self._client.get(f"{exchange.API}/optimization/{run_id}")
+        return handles.Search(self._client, document)
 
-    def front(self, run_id: str) -> dict[str, Any]:
+    def front(self, run_id: str) -> results.FrontDocument:
         """The front of a search: what it has found so far, or its result."""
-        found: dict[str, Any] = self._client.get(f"{exchange.API}/optimization/{run_id}/front")
-        return found
+        return results.FrontDocument(self._client.get(f"{exchange.API}/optimization/{run_id}/front"))
 
     def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
         """Searches, newest first."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from rlaas_ray.errors import TimedOut, WorkFailed
-from rlaas_ray.sdk import exchange, results, waiting
+from rlaas_ray.sdk import exchange, notebook, results, waiting
 
 _ENDED = frozenset({"succeeded", "failed", "stopped"})
 _CLOSED = frozenset({"promoted", "rolled_back", "aborted", "inconclusive"})
@@ -134,6 +134,33 @@ class Study(Run):
         done = [trial for trial in self.trials() if trial["state"] == "completed" and trial["feasible"] is not False]
         chosen = [trial["ci95"][0 if up else 1] if trial["ci95"] else trial["values"][0] for trial in done]
         return done[chosen.index(max(chosen) if up else min(chosen))] if done else None
+
+
+class Search(Run):
+    """A search: a run with a front that grows."""
+
+    def front(self) -> results.FrontDocument:
+        """What it has found so far, or its result."""
+        return results.FrontDocument(self._client.get(f"{exchange.API}/optimization/{self.id}/front"))
+
+    def watch(self, *, show: notebook.Show | None = None) -> results.OptimizationResult:
+        """Show its front below the cell of a notebook while it grows, then its result, which is given back.
+
+        `show` takes the HTML each time where there is no notebook. Leaving (the stop button, Ctrl-C) leaves the search running.
+        Raises WorkFailed where it failed or was stopped, Unavailable without IPython.
+        """
+        live = notebook.Live(show or notebook.cell())
+        for event in self:
+            if event.kind == "front":
+                live.front(event.data)
+        live.ended(self.ended())
+        found = self.wait_for_completion()
+        assert isinstance(found, results.OptimizationResult)
+        return found
+
+    def _repr_html_(self) -> str:
+        """In a notebook: its result if the handle knows it, else how far it was when it was last asked."""
+        return notebook.shown(self.document)
 
 
 class Endpoint:
@@ -282,7 +309,8 @@ class Rollout:
 
 def run_of(client: _Asks, document: dict[str, Any]) -> Run:
     """The handle that fits the run's kind."""
-    return Study(client, document) if document["kind"] == "tune" else Run(client, document)
+    kinds: dict[str, type[Run]] = {"tune": Study, "optimize": Search}
+    return kinds.get(document["kind"], Run)(client, document)
 
 
 def _reason(text: str | None) -> dict[str, str]:

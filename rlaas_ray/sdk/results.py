@@ -5,9 +5,11 @@ Made by the handles from the API's JSON. Never talks to anyone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
+
+from rlaas_ray.pictures import notebook
 
 ValueT = TypeVar("ValueT")
 
@@ -86,6 +88,10 @@ class OptimizationResult:
     summary: Any = None
     raw: Mapping[str, Any]
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the front, the chosen point, the hypervolume."""
+        return notebook.result(self.raw)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
@@ -102,6 +108,26 @@ class Evaluation:
     raw: Mapping[str, Any]
 
 
+class FrontDocument(dict[str, Any]):
+    """A front as the API gives it; a notebook shows its picture."""
+
+    def _repr_html_(self) -> str:
+        """In a notebook: its picture."""
+        return notebook.front(self)
+
+
+class FrontRows(list[list[float]]):
+    """The points of a front, a row each; a notebook shows their picture. `document` is the result that they belong to."""
+
+    def __init__(self, rows: Iterable[list[float]], *, document: Mapping[str, Any]) -> None:
+        super().__init__(rows)
+        self.document = document
+
+    def _repr_html_(self) -> str:
+        """In a notebook: their picture."""
+        return notebook.front(self.document)
+
+
 def build(kind: type[ValueT], document: Mapping[str, Any], **more: Any) -> ValueT:
     """The value of `kind` from a document; what it has no field for stays in `raw`."""
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
@@ -114,7 +140,8 @@ def of_run(document: Mapping[str, Any]) -> RunResult | TuningResult | Optimizati
     result = document.get("result") or {}
     ended = {"run_id": document["id"], "state": document["state"]}
     if document.get("kind") == "optimize":
-        return build(OptimizationResult, result, **ended)
+        front = FrontRows(result.get("front") or [], document=result)
+        return build(OptimizationResult, result, front=front, **ended)
     if document.get("kind") == "tune":
         return build(TuningResult, result, **ended)
     if document.get("kind") == "evaluate":
