@@ -6,12 +6,14 @@ heavy (Gymnasium, MLflow, torch, Ray) is imported by the function that needs it,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
+import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from rlaas_ray.control.judge import Judge
     from rlaas_ray.control.models import Models
     from rlaas_ray.control.rollouts import Rollouts
+    from rlaas_ray.optimize.search import Evaluate
+    from rlaas_ray.specs.optimize import OptimizeSpec
     from rlaas_ray.store.database import Database
 
 _LOG = logging.getLogger(__name__)
@@ -276,7 +280,24 @@ def _optimize(attempt: _Attempt) -> dict[str, Any]:
         checkpoint=attempt.run.checkpoint_uri,
         lookup=lookup,
     )
-    return searching.execute(document.parse(OptimizeSpec, attempt.run.spec), given, stop=attempt.stop)
+    spec = document.parse(OptimizeSpec, attempt.run.spec)
+    elsewhere = functools.partial(_on_ray, clock=attempt.clock)
+    return searching.execute(spec, given, stop=attempt.stop, elsewhere=elsewhere)
+
+
+@contextlib.contextmanager
+def _on_ray(spec: OptimizeSpec, problem: Any, *, clock: Clock) -> Iterator[Evaluate]:
+    """Rows of the problem evaluated by actors, on the Ray of this runtime or on a small one of their own."""
+    from rlaas_ray.jobs import evaluators
+    from rlaas_ray.train import cluster
+
+    workers = spec.workers or os.cpu_count() or 1
+    with cluster.joined(workers, name=spec.problem, address=environment.variable("RAY_ADDRESS")) as cpus:
+        evaluator = evaluators.RayEvaluator(spec, problem=problem, workers=workers, cpus=cpus, clock=clock)
+        try:
+            yield evaluator
+        finally:
+            evaluator.close()
 
 
 def _evaluate(attempt: _Attempt) -> dict[str, Any]:

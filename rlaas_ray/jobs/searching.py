@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,21 @@ from rlaas_ray.specs.seams import Clock, Reporter
 
 FOLDER = "checkpoints"
 TELLS_S = 0.2  # between two fronts: five a second are enough to watch, and the latest wins
+GROWTH_POINTS = 60  # of the front at generations 1, 2, 4, ..., which the result keeps
 ROWS_TOLD = 20  # metric rows with each front, at most
+_MOVED = 1 << 40  # batches: evaluation is elsewhere already
 SAVES_S, SAVES_AT_MOST_S = 30.0, 1.0  # the longest and the shortest time between two checkpoints
+
+DEAR_S, MEASURED = (
+    1e-3,
+    3,
+)  # a row that takes longer may go to Ray, which takes about that for a call; after so many batches
+WORTH_S = 20.0  # of evaluation left, or bringing Ray up costs more than it gives
 
 # The document of another run, by its id.
 Lookup = Callable[[str], Mapping[str, Any]]
+# An evaluator over several processes for the problem of a spec, for as long as the block runs.
+Elsewhere = Callable[[OptimizeSpec, Any], AbstractContextManager[search.Evaluate]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,6 +65,7 @@ class SearchJob:
         self._told_s, self._saved_s = float("-inf"), given.clock.monotonic_s()
         self._saved_at = searching.generation
         self._rows: list[dict[str, float | int | None]] = []
+        self._growth: list[dict[str, Any]] = []
 
     @property
     def done(self) -> bool:
@@ -72,6 +84,8 @@ class SearchJob:
         Ends the search where the API says that it shall.
         """
         clock, reporter = self._given.clock, self._given.reporter
+        if made.number >= 2 * (self._growth[-1]["generation"] if self._growth else 0):
+            self._growth.append(_moment(made))
         self._rows.append(
             {
                 "step": made.number,
@@ -106,7 +120,8 @@ class SearchJob:
         path = self.save()
         found = self.searching.result()
         result = search.document(self.searching.spec, found)
-        return {**result, "checkpoint_uri": str(path), "state": "stopped" if found.stopped else "succeeded"}
+        state = "stopped" if found.stopped else "succeeded"
+        return {**result, "growth": self._growth, "checkpoint_uri": str(path), "state": state}
 
     def _save_if_due(self) -> None:
         since_s = self._given.clock.monotonic_s() - self._saved_s
@@ -125,15 +140,52 @@ def begin(spec: OptimizeSpec, given: Given, *, evaluate: search.Evaluate | None 
     return SearchJob(searching, given)
 
 
-def execute(spec: OptimizeSpec, given: Given, *, stop: threading.Event) -> dict[str, Any]:
-    """The whole search; gives the run's result."""
+def execute(spec: OptimizeSpec, given: Given, *, stop: threading.Event, elsewhere: Elsewhere) -> dict[str, Any]:
+    """The whole search; gives the run's result. `elsewhere` evaluates where the spec says so, or where rows turn out dear."""
     job = begin(spec, given)
-    while not job.done:
-        if stop.is_set():
-            job.searching.stop()
-            break
-        job.step()
+    searching, measured = job.searching, 0
+    with ExitStack() as stack:
+        while not job.done:
+            if stop.is_set():
+                searching.stop()
+                break
+            if wanted_elsewhere(spec, row_s=searching.row_s, measured=measured, left=rows_left(searching)):
+                searching.evaluate_with(stack.enter_context(elsewhere(spec, searching.subject.problem)))
+                measured = _MOVED
+            job.step()
+            measured += 1
     return job.finish()
+
+
+def wanted_elsewhere(spec: OptimizeSpec, *, row_s: float | None, measured: int, left: float) -> bool:
+    """Whether evaluation moves to Ray now: at once where the spec says so; by `auto` when the third batch has shown its price."""
+    if spec.evaluate == "ray":
+        return measured == 0
+    dear = row_s is not None and row_s >= DEAR_S and row_s * left >= WORTH_S
+    return spec.evaluate == "auto" and measured == MEASURED and dear
+
+
+def rows_left(searching: search.Searching) -> float:
+    """Rows that are still to be evaluated, by the budget; infinite where none is set, and by time what fits into it."""
+    rules, size = searching.effort.rules, searching.effort.population_size
+    budgets = [float("inf")]
+    if rules.generations is not None:
+        budgets.append(size * float(rules.generations - searching.generation))
+    if rules.evaluations is not None:
+        budgets.append(float(rules.evaluations - searching.evaluations))
+    if rules.time_limit_s is not None and searching.row_s:
+        budgets.append((rules.time_limit_s - searching.elapsed_s) / searching.row_s)
+    return max(min(budgets), 0.0)
+
+
+def _moment(made: search.Generation) -> dict[str, Any]:
+    """What is kept of a generation, for a picture of how the front grew: few points, of six digits."""
+    rows = made.values[front.thinned(made.values, limit=GROWTH_POINTS)]
+    return {
+        "generation": made.number,
+        "hypervolume": made.hypervolume,
+        "front": [[float(f"{value:.6g}") for value in row] for row in rows.tolist()],
+    }
 
 
 def progress(made: search.Generation) -> Progress:

@@ -32,6 +32,7 @@ class Front:
     score: F64  # (k,) TOPSIS closeness
     weight: F64  # (m,)
     chosen: int
+    named: dict[str, Any] | None  # the chosen point by the names of its variables, where they have names
     hypervolume: float
     hypervolume_raw: float
     trace: F64  # (generations,)
@@ -67,6 +68,7 @@ class Front:
                 "objectives": chosen,
                 "score": float(self.score[self.chosen]),
                 "x": self.x[self.chosen].tolist(),
+                **({} if self.named is None else {"variables": self.named}),
             },
             "weights": dict(zip(names, self.weight.tolist(), strict=True)),
             "hypervolume": self.hypervolume,

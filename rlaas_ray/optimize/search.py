@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput, WorkFailed
-from rlaas_ray.optimize import algorithms, choice, evaluation, front, problems, pymoo_nsga3, stopping, volume
+from rlaas_ray.optimize import algorithms, choice, evaluation, front, problems, stopping, variables, volume
 from rlaas_ray.optimize import state as states
 from rlaas_ray.optimize.evolution import Evolution
 from rlaas_ray.specs.arrays import F64
@@ -95,8 +95,8 @@ class Searching:
         start: F64 | None = None,
     ) -> None:
         self._prepare(subject, spec, clock=clock, evaluate=evaluate)
-        self._evolution: Evolution = pymoo_nsga3.make(
-            spec.algorithm,
+        self._evolution: Evolution = algorithms.make(
+            self.algorithm,
             problem=subject.problem,
             population_size=self.effort.population_size,
             seed=spec.seed,
@@ -109,6 +109,7 @@ class Searching:
     ) -> None:
         self.subject, self.spec, self.effort = subject, spec, stopping.effort(spec)
         problem = subject.problem
+        self.algorithm = algorithms.automatic(problem) if spec.algorithm == "auto" else spec.algorithm
         self._evaluate: Evaluate = evaluate or (lambda x: evaluation.evaluate(problem, x))
         self._clock, self._began_s, self._before_s = clock, clock.monotonic_s(), 0.0
         self._archive = front.Archive(variables=int(problem.n_var), objectives=int(problem.n_obj))
@@ -117,6 +118,7 @@ class Searching:
         self._feasible: int = 0
         self._rows: int = 0
         self._asked: F64 | None = None
+        self.row_s: float | None = None  # the least that a row of a batch has taken, evaluated by `step`
         self.failed: int = 0
         self.ended_by: stopping.Reason | None = None
 
@@ -151,9 +153,17 @@ class Searching:
         self.ended_by = self.ended_by or "stop"
 
     def step(self) -> Generation:
-        """One generation, evaluated here."""
-        f, g, h = self._evaluate(self.ask())
+        """One generation, evaluated by the search's own evaluator."""
+        x = self.ask()
+        began_s = self._clock.monotonic_s()
+        f, g, h = self._evaluate(x)
+        row_s = (self._clock.monotonic_s() - began_s) / max(len(x), 1)
+        self.row_s = row_s if self.row_s is None else min(self.row_s, row_s)
         return self.tell(f=f, g=g, h=h)
+
+    def evaluate_with(self, evaluate: Evaluate) -> None:
+        """Evaluate by this from the next generation on."""
+        self._evaluate = evaluate
 
     def ask(self) -> F64:
         """(k, d) rows to evaluate; asked again before they are told, the same rows."""
@@ -241,6 +251,7 @@ class Searching:
             score=picked.score,
             weight=weight / weight.sum(),
             chosen=picked.index,
+            named=variables.of(self.subject.problem).named(archive.x[picked.index]),
             hypervolume=measured.value,
             hypervolume_raw=measured.raw,
             trace=measured.trace,
@@ -259,7 +270,7 @@ class Searching:
                 evaluations=self._rows,
                 elapsed_s=seconds,
             ),
-            algorithm=self.spec.algorithm,
+            algorithm=self.algorithm,
             variables_digest=states.variables_digest(self.subject.problem),
         )
 
@@ -387,9 +398,10 @@ def _looped(searching: Searching, *, progress: Progress | None, stop: threading.
 
 
 def first_rows(subject: problems.Subject, *, given: F64 | None, population_size: int) -> F64 | None:
-    """Rows that the first population begins with: the anchors where the problem asks for them, then those given, clipped.
+    """Rows that the first population begins with: the anchors where the problem asks for them, then those given.
 
-    (k, d) or None. Those given fill half of the population at most.
+    (k, d) or None; the algorithm brings them to the nearest values that there are. Those given fill half of the population at
+    most.
     """
     problem = subject.problem
     rows = [np.stack(list(subject.anchors.values()))] if subject.warm_start and subject.anchors else []
@@ -401,8 +413,7 @@ def first_rows(subject: problems.Subject, *, given: F64 | None, population_size:
                 expected=f"finite numbers (k, {problem.n_var}), one for each variable",
                 pointer="/warm_start",
             )
-        low, high = np.asarray(problem.xl, dtype=np.float64), np.asarray(problem.xu, dtype=np.float64)
-        rows.append(np.clip(given[: int(MOST_STARTED * population_size)], low, high))
+        rows.append(given[: int(MOST_STARTED * population_size)])
     return np.concatenate(rows)[:population_size] if rows else None
 
 

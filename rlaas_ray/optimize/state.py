@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput
+from rlaas_ray.optimize import variables
 from rlaas_ray.specs.arrays import Array
 
 FORMAT = 1
@@ -59,19 +60,11 @@ def points(data: bytes, *, variables: str) -> tuple[Any, Any]:
 
 def variables_digest(problem: Any) -> str:
     """SHA-256 of what the variables of a pymoo problem are: how many, of which kind, between which bounds."""
-    digest = hashlib.sha256()
-    kinds = getattr(problem, "vars", None)
-    if kinds:
-        digest.update(repr([(str(name), type(one).__name__, _told(one)) for name, one in kinds.items()]).encode())
-    else:
-        digest.update(f"{problem.n_var} {problem.vtype}".encode())
-        for bound in (problem.xl, problem.xu):
-            digest.update(b"-" if bound is None else np.asarray(bound, dtype=np.float64).tobytes())
+    found = variables.of(problem)
+    digest = hashlib.sha256(repr((found.names, found.options, np.dtype(found.dtype).name, found.permutation)).encode())
+    for column in (found.kind, found.low, found.high):
+        digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
-
-
-def _told(kind: Any) -> list[Any]:
-    return [getattr(kind, name, None) for name in ("bounds", "options")]
 
 
 def _refused(*, given: object, expected: str) -> InvalidInput:

@@ -44,6 +44,11 @@ class OptimizeSpec(Document):
     stagnation: bool | None = None
     reference: dict[str, float] | None = Field(default=None, description="hypervolume reference by objective")
     warm_start: WarmStart | None = None
+    evaluate: Literal["auto", "here", "ray"] = Field(default="auto", description="auto: on Ray where rows are dear")
+    workers: int | None = Field(default=None, ge=1, le=10_000, description="on Ray; as many as there are CPUs")
+    row_timeout_s: float | None = Field(
+        default=None, gt=0, description="of one row on Ray; beyond it the row has failed"
+    )
     checkpoint_every: int = Field(default=50, ge=1, description="generations; at most 30 s in any case")
     priority: Literal[1, 2, 4] = Field(default=1, description="share of the core that many searches have together")
     deadline_s: float | None = Field(

@@ -15,7 +15,7 @@ from pymoo.optimize import minimize
 from rlaas_ray import settings
 from rlaas_ray.envs.recommendation import problem
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.optimize import front, problems, search
+from rlaas_ray.optimize import benchmarks, front, problems, search
 from rlaas_ray.specs.optimize import OptimizeSpec
 
 PAIRS = np.asarray(list(itertools.combinations(range(6), 2)))
@@ -59,7 +59,7 @@ class Seen(problem.SlateProblem):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nsga3", "moead", "spea2"])
 def test_each_search_returns_exactly_the_tiny_front(name):
-    directions = search.directions(3, population_size=60)
+    directions = benchmarks.simplex(60, 3)
     # Priorities matter by rank alone: these two stop short where each move is small (pymoo's defaults found 14 and 9).
     bold = {"crossover": UX(), "mutation": PM(prob=0.9, prob_var=0.2, eta=1)}
     algorithm = {

@@ -8,7 +8,7 @@ import pytest
 from pymoo.core.problem import Problem
 
 from rlaas_ray.errors import InvalidInput, NotFound, WorkFailed
-from rlaas_ray.optimize import front, problems, pymoo_nsga3, search
+from rlaas_ray.optimize import front, problems, search
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.testing.clock import ManualClock
 
@@ -142,13 +142,6 @@ def test_the_hypervolume_of_one_point_is_its_box() -> None:
     zero, one = np.zeros(2), np.ones(2)
     assert front.hypervolume(np.array([[0.25, 0.5]]), ideal=zero, nadir=one) == pytest.approx(0.375)
     assert front.hypervolume(np.array([[1.5, 0.5]]), ideal=zero, nadir=one) == 0.0
-
-
-def test_directions_fit_the_population() -> None:
-    assert pymoo_nsga3.directions(4, population_size=100).shape == (84, 4)
-    assert pymoo_nsga3.directions(3, population_size=91).shape == (91, 3)
-    with pytest.raises(InvalidInput):
-        pymoo_nsga3.directions(1, population_size=10)
 
 
 def test_5g_runs_from_its_spec_and_the_result_is_json() -> None:
