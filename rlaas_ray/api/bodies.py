@@ -16,6 +16,7 @@ from pydantic import Field
 from rlaas_ray.errors import BadJson, InvalidInput, MediaType
 from rlaas_ray.specs import document
 from rlaas_ray.specs.algorithms import ALGORITHMS
+from rlaas_ray.specs.choose import ChooseSpec
 from rlaas_ray.specs.document import Document
 from rlaas_ray.specs.endpoint import EndpointSpec
 from rlaas_ray.specs.evaluate import EvaluateSpec
@@ -203,6 +204,7 @@ EXAMPLES: dict[type[Document], dict[str, Any]] = {
     TrainSpec: _TRAIN,
     TuneSpec: _TUNE,
     OptimizeSpec: {"problem": "5g", "algorithm": "nsga3", "mode": "emergency", "population_size": 100, "seed": 7},
+    ChooseSpec: {"method": "achievement", "targets": {"energy_w": 900.0}, "sensitivity": True},
     EvaluateSpec: {"policy": "baseline:CartPole-v1/random", "env": "CartPole-v1", "episodes": 64, "seed": 0},
     EndpointSpec: {"name": "cells", "champion": "baseline:rlaas/RanControl-v1/hold", "assign_by": "unit"},
     RolloutSpec: {"endpoint": "cells", "challenger": "ran-ppo:3", "stages": [5, 25, 50], "margin": 0.02},

@@ -58,6 +58,8 @@ TABLE: Mapping[str, frozenset[str]] = {
             ("POST", "/{run_id}/stop", WORK),
         )
     },
+    f"POST {V1}/optimization/{{run_id}}/choose": WORK,
+    f"GET {V1}/optimization/{{run_id}}/choices": READ,
     f"GET {V1}/models": READ,
     f"POST {V1}/models/import": WORK,
     f"GET {V1}/models/{{reference}}": READ | {"run"},

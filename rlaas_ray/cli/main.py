@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("rlaas_ray.cli.train", "train", "Train a policy, write a bundle, register it."),
     "tune": ("rlaas_ray.cli.tune", "tune", "Search what a training takes; the best policy is registered."),
     "optimize": ("rlaas_ray.cli.optimize", "optimize", "Search for a front of solutions and choose a point."),
+    "choose": ("rlaas_ray.cli.choose", "choose", "Take a point of a search's front, and say why."),
     "evaluate": ("rlaas_ray.cli.evaluate", "evaluate", "Measure a policy on an env over fresh episodes."),
     "runs": ("rlaas_ray.cli.runs", "runs", "Runs: list, show, watch, doctor, logs, stop, resume."),
     "models": ("rlaas_ray.cli.models", "models", "Versions: list, show, alias, verify, export, import, delete."),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlaas_ray.control.choices import Choices
 from rlaas_ray.control.endpoints import Endpoints
 from rlaas_ray.control.feed import Feed
 from rlaas_ray.control.judge import Judge
@@ -43,6 +44,11 @@ class Application:
     cursor_key: bytes
     environments: Callable[[], Sequence[Mapping[str, Any]]]
     check_env: Callable[[str], None]
+
+    @property
+    def choices(self) -> Choices:
+        """Points taken from fronts of searches."""
+        return Choices(database=self.database, clock=self.clock, runs=self.runs)
 
     def counts(self) -> list[tuple[str, str, dict[str, float]]]:
         """What a scrape shows: (name, words, label -> value)."""

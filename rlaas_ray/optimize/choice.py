@@ -9,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import moocore
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput, nearest
 from rlaas_ray.optimize import knee, measures
-from rlaas_ray.optimize.measures import Frame, Measure, Normalisation
+from rlaas_ray.optimize.measures import Frame, Measure
 from rlaas_ray.specs.arrays import F64, Bool
+from rlaas_ray.specs.choose import Method, Normalisation
 
-Method = Literal["topsis", "pseudo_weights", "achievement", "minimax", "knee"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # Scores closer than this are a tie: they differ by rounding, not by merit.
 TIE = 1e-12

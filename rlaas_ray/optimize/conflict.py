@@ -8,18 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from rlaas_ray.errors import InvalidInput, nearest
 from rlaas_ray.optimize import measures
+from rlaas_ray.optimize.choice import listed, quantity
 from rlaas_ray.specs.arrays import F64, I64
+from rlaas_ray.specs.choose import Rule
 
-Rule = Literal["nash", "weighted", "maximin", "topsis", "veto"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 TIE = 1e-12
 NEAR = 0.98  # alternatives: at least so much of the best score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Demand:
+    """A hard demand: no option with `level` (n,) below `floor`. Levels of all demands have one scale, so that misses add up.
+
+    `shown` (n,) and `limit` say the same in `unit`, for words.
+    """
+
+    name: str
+    level: F64
+    floor: float
+    shown: F64
+    limit: float
+    unit: str = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +44,7 @@ class Resolution:
 
     utility (p, n): 0 a party's disagreement, 1 its best. score (n,) by `used`, -inf below a floor. used: the rule, or
     maximin where nash finds nothing that is better than disagreement for all. regret (p,): 1 - utility of the choice.
-    by_rule: what each rule would take. relax: party -> the floor that `relaxed_index` would meet.
+    by_rule: what each rule would take. relax: demand -> (as it is, as `relaxed_index` meets it), in the demand's unit.
     """
 
     index: int | None
@@ -39,7 +55,7 @@ class Resolution:
     regret: F64
     alternatives: I64
     by_rule: dict[Rule, int]
-    relax: dict[int, float]
+    relax: dict[str, tuple[float, float]]
     relaxed_index: int | None
     reason: str
 
@@ -63,8 +79,12 @@ def resolve(
     floors: F64 | None = None,
     disagreement: F64 | None = None,
     parties: Sequence[str] | None = None,
+    demands: Sequence[Demand] = (),
+    options: I64 | None = None,
 ) -> Resolution:
-    """One option for all parties. utility (p, n) float64, at most 1; weights, floors, disagreement (p,).
+    """One option for all parties. utility (p, n) float64, at most 1; weights, floors, disagreement (p,); further demands.
+
+    parties, options (n,): names and numbers for the reason.
 
     nash: the largest product of (utility - disagreement)^weight (Nash 1950). weighted: the largest sum. maximin: the worst-off
     party first, then the next (lexicographic, Rawls). topsis: the parties as criteria. veto: the floors alone decide; of
@@ -73,10 +93,12 @@ def resolve(
     """
     weight, floor, least = _checked(utility, rule=rule, weights=weights, floors=floors, disagreement=disagreement)
     named = list(parties) if parties is not None else [f"party {i + 1}" for i in range(len(utility))]
-    short = np.maximum(floor[:, None] - utility, 0.0)
+    called = np.arange(utility.shape[1]) if options is None else options
+    asked = [*_floors(utility, floor, names=named), *demands]
+    short = np.stack([np.maximum(one.floor - one.level, 0.0) for one in asked] or [np.zeros(utility.shape[1])])
     open_ = (short <= TIE).all(axis=0)
     if not open_.any():
-        return _closed(utility, short, rule=rule, floor=floor, names=named)
+        return _closed(utility, short, rule=rule, asked=asked, called=called)
     kept = np.flatnonzero(open_)
     rows, total = utility[:, kept], weight @ utility[:, kept]
     ranks = {name: _rank(name, rows, weight=weight, least=least) for name in RULES}
@@ -104,7 +126,7 @@ def resolve(
         by_rule=takes,
         relax={},
         relaxed_index=None,
-        reason=_reason(utility, takes, rule=rule, used=used, barred=int((~open_).sum()), names=named),
+        reason=_reason(utility, takes, rule=rule, used=used, called=called, barred=int((~open_).sum()), names=named),
     )
 
 
@@ -134,13 +156,26 @@ def _best(rank: F64, *, total: F64, rows: F64 | None) -> int:
     return int(tied[np.argmax(total[tied] >= total[tied].max() - TIE)])
 
 
-def _closed(utility: F64, short: F64, *, rule: Rule, floor: F64, names: Sequence[str]) -> Resolution:
-    """No option meets every floor: the one that misses least in all, of those the one that misses fewest floors."""
+def _floors(utility: F64, floor: F64, *, names: Sequence[str]) -> list[Demand]:
+    """The parties' floors of utility, as demands."""
+    return [
+        Demand(name=f"floor of {names[p]}", level=utility[p], floor=low, shown=utility[p], limit=low)
+        for p, low in enumerate(floor.tolist())
+        if low > -np.inf
+    ]
+
+
+def _closed(utility: F64, short: F64, *, rule: Rule, asked: Sequence[Demand], called: I64) -> Resolution:
+    """No option meets every demand: the one that misses least in all, of those the one that misses fewest."""
     total = short.sum(axis=0)
     tied = np.flatnonzero(total <= total.min() + TIE)
     option = int(tied[np.argmin((short[:, tied] > TIE).sum(axis=0))])
-    relax = {int(party): float(utility[party, option]) for party in np.flatnonzero(short[:, option] > TIE)}
-    told = ", ".join(f"{names[party]} from {floor[party]:.4g} to {low:.4g}" for party, low in relax.items())
+    missed = [one for one, by in zip(asked, short[:, option].tolist(), strict=True) if by > TIE]
+    relax = {one.name: (one.limit, float(one.shown[option])) for one in missed}
+    told = [
+        f"the {one.name} from {quantity(one.limit, one.unit)} to {quantity(float(one.shown[option]), one.unit)}"
+        for one in missed
+    ]
     return Resolution(
         index=None,
         rule=rule,
@@ -152,22 +187,24 @@ def _closed(utility: F64, short: F64, *, rule: Rule, floor: F64, names: Sequence
         by_rule={},
         relax=relax,
         relaxed_index=option,
-        reason=f"No option meets every floor. The least that must give way is the floor of {told}: then point {option} does.",
+        reason=f"No point meets every demand. The least that must give way is {listed(told)}: then point {called[option]} does.",
     )
 
 
-def _reason(utility: F64, takes: dict[Rule, int], *, rule: Rule, used: Rule, barred: int, names: Sequence[str]) -> str:
+def _reason(
+    utility: F64, takes: dict[Rule, int], *, rule: Rule, used: Rule, called: I64, barred: int, names: Sequence[str]
+) -> str:
     index, plain = takes[rule], takes["weighted"]
-    words = [f"Point {index} by {used}: {_levels(utility[:, index], names)} of what is best for each."]
+    words = [f"Point {called[index]} by {used}: {_levels(utility[:, index], names)} of what is best for each."]
     if used != rule:
         words.append("Every point leaves somebody at disagreement, so nash says nothing and the worst-off decides.")
     if barred:
-        words.append(f"{barred} points are below somebody's floor.")
+        words.append(f"{barred} of {utility.shape[1]} points are below somebody's floor.")
     if plain != index:
         words.append(
-            f"The sum alone takes point {plain} ({_levels(utility[:, plain], names)}); {used} changed the choice."
+            f"The sum alone takes point {called[plain]} ({_levels(utility[:, plain], names)}); {used} changed the choice."
         )
-    others = [f"{name} takes point {row}" for name, row in takes.items() if row != index and name != "weighted"]
+    others = [f"{name} takes point {called[row]}" for name, row in takes.items() if row != index and name != "weighted"]
     if others:
         words.append(f"{', '.join(others)}.")
     elif plain == index:

@@ -7,13 +7,12 @@ ideal, anti-ideal and norms, so that points that come later reorder nothing. Nev
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from rlaas_ray.specs.arrays import F64, Bool
-
-Normalisation = Literal["vector", "min_max"]
+from rlaas_ray.specs.choose import Normalisation
 
 # The share of the plain sum in an achievement: keeps weakly dominated points from winning (Wierzbicki 1980).
 AUGMENTED = 1e-4

@@ -254,6 +254,11 @@ class AsyncOptimization:
         """The front of a search: what it has found so far, or its result."""
         return results.FrontDocument(await self._client.get(f"{exchange.API}/optimization/{run_id}/front"))
 
+    async def choose(self, run_id: str, *, idempotency_key: str | None = None, **spec: Any) -> results.Choice:
+        """Take a point of the front of a search; the same as `choose` of its handle."""
+        search = await self.get(run_id)
+        return await search.choose(idempotency_key=idempotency_key, **spec)
+
     async def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
         """Searches, newest first."""
         return await self._client.pages(f"{exchange.API}/optimization", limit=limit)

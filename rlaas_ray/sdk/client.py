@@ -248,6 +248,11 @@ class Optimization:
         """The front of a search: what it has found so far, or its result."""
         return results.FrontDocument(self._client.get(f"{exchange.API}/optimization/{run_id}/front"))
 
+    def choose(self, run_id: str, *, idempotency_key: str | None = None, **spec: Any) -> results.Choice:
+        """Take a point of the front of a search; the same as `choose` of its handle."""
+        search = self.get(run_id)
+        return search.choose(idempotency_key=idempotency_key, **spec)
+
     def list(self, *, limit: int | None = 50) -> list[dict[str, Any]]:
         """Searches, newest first."""
         return self._client.pages(f"{exchange.API}/optimization", limit=limit)

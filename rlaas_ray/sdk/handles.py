@@ -143,6 +143,21 @@ class Search(Run):
         """What it has found so far, or its result."""
         return results.FrontDocument(self._client.get(f"{exchange.API}/optimization/{self.id}/front"))
 
+    def choose(self, *, idempotency_key: str | None = None, **spec: Any) -> results.Choice:
+        """Take a point of its front: the fields of a ChooseSpec (method, weights, targets, parties, rule, sensitivity, ...).
+
+        Kept as an event of the run. Its `chosen` is None only between parties whose demands cannot all be met; `relax` then
+        says what must give way.
+        """
+        path = f"{exchange.API}/optimization/{self.id}/choose"
+        document = self._client.post(path, json=spec, idempotency_key=idempotency_key)
+        return results.build(results.Choice, document)
+
+    def choices(self) -> list[dict[str, Any]]:
+        """The choices made on its front, newest first."""
+        found = self._client.get(f"{exchange.API}/optimization/{self.id}/choices")
+        return list(found["items"])
+
     def watch(self, *, show: notebook.Show | None = None) -> results.OptimizationResult:
         """Show its front below the cell of a notebook while it grows, then its result, which is given back.
 

@@ -108,6 +108,29 @@ class Evaluation:
     raw: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A point taken from a front, and why. `chosen` has index, objectives and x (None where the run kept none).
+
+    Between parties: rule, parties (utility and regret of each), alternatives within 2 %; `chosen` is None where their demands
+    cannot all be met, and `relax` says which must give way.
+    """
+
+    run: str
+    seq: int
+    reason: str
+    chosen: Mapping[str, Any] | None = None
+    runner_up: Mapping[str, Any] | None = None
+    method: str | None = None
+    weights: Mapping[str, float] | None = None
+    sensitivity: Mapping[str, Any] | None = None
+    rule: str | None = None
+    parties: Any = None
+    alternatives: Any = None
+    relax: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any]
+
+
 class FrontDocument(dict[str, Any]):
     """A front as the API gives it; a notebook shows its picture."""
 

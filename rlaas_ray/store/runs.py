@@ -20,6 +20,8 @@ from rlaas_ray.store.tables import run_events, runs
 # The newest of these tells all: of each run so many are kept, or a long search would fill the disk with fronts.
 PASSING = "front"
 PASSING_KEPT = 1000
+# Outlive the other events of a run that ended long ago: they say what became of it.
+KEPT = ("state", "choice")
 _JSON = {"spec": "spec_json", "progress": "progress_json", "error": "error_json", "result": "result_json"}
 
 
@@ -154,6 +156,12 @@ def newest(tx: Connection, run_id: str, *, kind: str) -> RunEvent | None:
     return None if row is None else _event(row)
 
 
+def of_kind(tx: Connection, run_id: str, *, kind: str) -> list[RunEvent]:
+    """All events of that kind, oldest first."""
+    query = run_events.select().where(run_events.c.run_id == run_id, run_events.c.kind == kind)
+    return [_event(row) for row in tx.execute(query.order_by(run_events.c.seq))]
+
+
 def events(tx: Connection, run_id: str, *, after: int, limit: int) -> list[RunEvent]:
     """Events beyond `after`, oldest first."""
     query = (
@@ -172,7 +180,7 @@ def counts(tx: Connection) -> dict[str, float]:
 
 
 def forget_events(tx: Connection, *, ended_before_us: int, limit: int) -> int:
-    """Retention: events of runs that ended long ago, but their first, last and state changes."""
+    """Retention: events of runs that ended long ago, but their first, last, state changes and choices."""
     old = sa.select(runs.c.id).where(runs.c.ended_us < ended_before_us)
     edge = (
         sa.select(sa.func.max(run_events.c.seq))
@@ -183,7 +191,7 @@ def forget_events(tx: Connection, *, ended_before_us: int, limit: int) -> int:
     doomed = (
         sa.select(run_events.c.run_id, run_events.c.seq)
         .where(
-            run_events.c.run_id.in_(old), run_events.c.seq > 1, run_events.c.seq != edge, run_events.c.kind != "state"
+            run_events.c.run_id.in_(old), run_events.c.seq > 1, run_events.c.seq != edge, run_events.c.kind.not_in(KEPT)
         )
         .limit(limit)
     )

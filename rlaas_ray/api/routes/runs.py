@@ -16,6 +16,7 @@ from rlaas_ray.api.events import Streams
 from rlaas_ray.control.application import Application
 from rlaas_ray.control.runs import Wanted
 from rlaas_ray.errors import InvalidInput, NotFound, nearest
+from rlaas_ray.specs.choose import ChooseSpec
 from rlaas_ray.specs.document import Document
 from rlaas_ray.specs.evaluate import EvaluateSpec
 from rlaas_ray.specs.optimize import OptimizeSpec
@@ -86,6 +87,8 @@ def _noun(noun: str, *, kind: RunKind, spec: type[Document]) -> APIRouter:
         def front(run_id: str, app: App) -> Any:
             return app.runs.front(run_id)
 
+        _chosen(router)
+
     if kind == "tune":
 
         @router.get("/{run_id}/trials", operation_id=f"{noun}_trials")
@@ -94,6 +97,29 @@ def _noun(noun: str, *, kind: RunKind, spec: type[Document]) -> APIRouter:
 
     _shown(router, noun=noun, kind=kind)
     return router
+
+
+def _chosen(router: APIRouter) -> None:
+    """Points taken from the front of a search."""
+
+    @router.post(
+        "/{run_id}/choose",
+        status_code=201,
+        operation_id="optimization_choose",
+        openapi_extra=bodies.described(ChooseSpec, required=False),
+    )
+    def choose(
+        run_id: str, body: bodies.Body, *, once: bodies.OnceKey, app: App, actor: Who, response: Response
+    ) -> Any:
+        made = app.choices.choose(run_id, bodies.parse(ChooseSpec, body), actor=actor, once=once)
+        response.headers["Location"] = made.location
+        if made.replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        return made.document
+
+    @router.get("/{run_id}/choices", operation_id="optimization_choices")
+    def choices(run_id: str, app: App) -> Any:
+        return {"items": app.choices.listed(run_id)}
 
 
 def _shown(router: APIRouter, *, noun: str, kind: RunKind) -> None:

@@ -19,6 +19,7 @@ BASELINE = "baseline:CartPole-v1/random"
 BODIES = {
     "/api/v1/training": TRAIN,
     "/api/v1/optimization": {"problem": "5g"},
+    "/api/v1/optimization/{run}/choose": {"method": "knee"},
     "/api/v1/evaluations": {"policy": BASELINE, "env": "CartPole-v1"},
     "/api/v1/runs": {"kind": "train", "spec": TRAIN, "place": "ray", "place_ref": "job-1"},
     "/api/v1/runs/report": {"reports": []},

@@ -71,14 +71,14 @@ def test_floors_bar_options_whatever_the_rule_and_veto_is_floors_alone() -> None
         found = conflict.resolve(utility, rule=rule, floors=np.array([-np.inf, 0.3]))
         assert found.index in {1, 2}
         assert found.score[0] == -np.inf
-        assert "1 points are below" in found.reason
+        assert "1 of 3 points are below" in found.reason
     assert conflict.resolve(utility, rule="veto", floors=np.array([-np.inf, 0.3])).index == 2  # the larger sum
 
 
 def test_where_no_option_meets_all_floors_nothing_is_picked_and_the_least_to_relax_is_told() -> None:
     found = conflict.resolve(SPLIT, floors=np.array([0.5, 0.3]), parties=["a", "b"])
     assert found.index is None
-    assert found.relax == {0: 0.45}
+    assert found.relax == {"floor of a": (0.5, 0.45)}
     assert found.relaxed_index == 1
     assert "the floor of a from 0.5 to 0.45: then point 1 does" in found.reason
     after = conflict.resolve(SPLIT, floors=np.array([0.45, 0.3]))
@@ -94,13 +94,14 @@ def test_the_floors_to_relax_are_the_smallest_total_and_relaxing_them_opens_an_o
     missed = np.maximum(floors[:, None] - utility, 0).sum(axis=0)
     assert (found.index is None) == (missed.min() > conflict.TIE)
     if found.index is None:
-        told = sum(floors[p] - low for p, low in found.relax.items())
-        assert told == pytest.approx(missed.min())
+        assert sum(was - needed for was, needed in found.relax.values()) == pytest.approx(missed.min())
+        names = {f"floor of party {p + 1}": p for p in range(parties)}
         relaxed = floors.copy()
-        relaxed[list(found.relax)] = list(found.relax.values())
+        for name, (_, needed) in found.relax.items():
+            relaxed[names[name]] = needed
         assert conflict.resolve(utility, floors=relaxed).index is not None
-        for party in found.relax:  # each of them is needed
-            part = relaxed.copy()
+        for name in found.relax:  # each of them is needed
+            part, party = relaxed.copy(), names[name]
             part[party] = floors[party]
             assert (utility[:, found.relaxed_index] < part).any()
 
@@ -168,3 +169,19 @@ def test_every_order_of_three_parties_gives_the_same_fair_choice() -> None:
     utility = np.array([[1, 0.5, 0.2], [0.2, 0.5, 1], [0.6, 0.55, 0.6]])
     found = {conflict.resolve(utility[list(order)]).index for order in itertools.permutations(range(3))}
     assert found == {1}
+
+
+def test_demands_in_units_of_their_own_bar_options_and_are_told_in_them() -> None:
+    latency = np.array([12.0, 20, 45])
+    level = 1 - (latency - 12) / 33
+    wanted = conflict.Demand(name="latency of a", level=level, floor=1 - 8 / 33, shown=latency, limit=20.0, unit="ms")
+    assert conflict.resolve(SPLIT, rule="weighted", demands=[wanted]).index == 0
+    assert conflict.resolve(SPLIT, rule="weighted", demands=[wanted]).score[2] == -np.inf
+    none = conflict.resolve(SPLIT, floors=np.array([-np.inf, 0.9]), parties=["a", "b"], demands=[wanted])
+    assert none.index is None
+    # Option 1 misses b's floor by 0.45 and no demand, option 2 misses a's latency by 25/33, option 0 the floor by 0.8.
+    assert none.relax == {"floor of b": (0.9, 0.45)}
+    higher = conflict.resolve(SPLIT, floors=np.array([0.05, 0.44]), demands=[wanted])
+    assert higher.index == 1
+    only = conflict.Demand(name="latency of a", level=level, floor=1.1, shown=latency, limit=8.7, unit="ms")
+    assert "the latency of a from 8.7 ms to 12 ms: then point 0 does" in conflict.resolve(SPLIT, demands=[only]).reason
