@@ -324,8 +324,8 @@ def _evaluate(attempt: _Attempt) -> dict[str, Any]:
     if spec.front:
         from rlaas_ray.train import fronts
 
-        count = spec.episodes_of_a_weight or fronts.EPISODES
-        front = fronts.measure(policy, make_vector=make_vector, episodes=count, seed=spec.seed, halted=halted)
+        count, seed = spec.episodes, spec.seed
+        front = fronts.measure(policy, make_vector=make_vector, episodes=count, seed=seed, halted=halted)
         return {"front": front, "policy": spec.policy, "env": spec.env}
     found = episodes.evaluate(policy, make_vector=make_vector, episodes=spec.episodes, seed=spec.seed, halted=halted)
     return {**found.to_json(), "policy": spec.policy, "env": spec.env}

@@ -43,15 +43,17 @@ def vector_returns(
     """Undiscounted vector returns of the first episode of worlds seed to seed + episodes - 1, under each of `weights` (K, m).
 
     Every weight meets the same worlds, so that two can be compared by their differences. Raises InvalidInput for a policy
-    without a preference, Interrupted when `halted` says so at a step.
+    without a preference or a single episode, Interrupted when `halted` says so at a step.
     """
-    if policy.preference is None or weights.ndim != 2 or weights.shape[1] != policy.preference.size or episodes < 2:
+    if policy.preference is None:
         raise InvalidInput(
-            "a front of a policy",
-            given=f"{policy.manifest.name!r}, weights {weights.shape}, {episodes} episodes",
-            expected="a policy with a preference, a weight for each of its objectives, 2 or more episodes",
-            cure="Train with `preference: conditioned`.",
+            "the front of a policy",
+            given=f"{policy.manifest.name!r}, which is not conditioned on weights",
+            expected="a policy with a preference",
+            cure="Train one with `preference: conditioned`.",
         )
+    if episodes < 2:
+        raise InvalidInput("episodes of a front", given=episodes, expected="2 or more: one has no spread")
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     at_once = max(1, ROWS // episodes)
     parts = [

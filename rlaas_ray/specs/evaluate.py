@@ -25,16 +25,9 @@ class EvaluateSpec(Document):
     preference: dict[str, float] | None = Field(
         default=None, description="weights of a policy that is conditioned on them, instead of its default"
     )
-    front: bool = Field(
-        default=False, description="its front over 21 weights, 30 episodes each unless `episodes` says more"
-    )
+    front: bool = Field(default=False, description="its front over 21 weights, each with `episodes` of them")
     episodes: int = Field(default=64, ge=1, le=1_000_000)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-
-    @property
-    def episodes_of_a_weight(self) -> int | None:
-        """How many episodes each weight of a front gets, where somebody said so."""
-        return self.episodes if "episodes" in self.model_fields_set else None
 
     @pydantic.model_validator(mode="after")
     def _one_point_or_all(self) -> EvaluateSpec:

@@ -34,13 +34,13 @@ def measure(
 
     Raises InvalidInput for a policy without a preference, Interrupted when `halted` says so.
     """
-    size = 2 if policy.preference is None else policy.preference.size
-    weights = policy_front.weights(size)
+    preference = policy.preference
+    weights = policy_front.weights(2 if preference is None else preference.size)
     found = vector_returns(
         policy, weights=weights, make_vector=make_vector, episodes=episodes, seed=seed, halted=halted
     )
-    assert policy.preference is not None  # vector_returns refused others
-    return _document(policy.preference, weights=weights, found=found, episodes=episodes, seed=seed)
+    assert preference is not None  # vector_returns refused others
+    return _document(preference, weights=weights, found=found, episodes=episodes, seed=seed)
 
 
 def default_of(front: dict[str, Any]) -> tuple[float, ...]:
