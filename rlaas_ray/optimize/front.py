@@ -29,9 +29,11 @@ class Front:
     objectives: tuple[tuple[str, str, str], ...]
     x: F64  # (k, d)
     values: F64  # (k, m)
-    score: F64  # (k,) TOPSIS closeness
+    score: F64  # (k,) of the method that chose
     weight: F64  # (m,)
     chosen: int
+    method: str  # that chose it
+    reason: str
     named: dict[str, Any] | None  # the chosen point by the names of its variables, where they have names
     hypervolume: float
     hypervolume_raw: float
@@ -67,6 +69,8 @@ class Front:
                 "index": int(np.flatnonzero(rows == self.chosen)[0]),
                 "objectives": chosen,
                 "score": float(self.score[self.chosen]),
+                "method": self.method,
+                "reason": self.reason,
                 "x": self.x[self.chosen].tolist(),
                 **({} if self.named is None else {"variables": self.named}),
             },

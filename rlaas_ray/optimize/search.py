@@ -19,6 +19,7 @@ from rlaas_ray.optimize import algorithms, choice, evaluation, front, problems, 
 from rlaas_ray.optimize import state as states
 from rlaas_ray.optimize.evolution import Evolution
 from rlaas_ray.specs.arrays import F64
+from rlaas_ray.specs.choose import Method
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.seams import Clock
 
@@ -243,7 +244,14 @@ class Searching:
         sign, weight = self.subject.sign, self.subject.weight
         measured = self._volume.final(archive.f)
         values = archive.f * sign
-        picked = choice.topsis(values, weight, minimise=self.subject.minimise)
+        method: Method = self.effort.choose if len(weight) > 1 else "topsis"
+        picked = choice.choose(
+            values,
+            method=method,
+            minimise=self.subject.minimise,
+            weights=None if method == "knee" else weight,
+            session=choice.Session(labels=[(name, unit) for name, unit, _ in self.subject.objectives]),
+        )
         return front.Front(
             objectives=self.subject.objectives,
             x=archive.x,
@@ -251,6 +259,8 @@ class Searching:
             score=picked.score,
             weight=weight / weight.sum(),
             chosen=picked.index,
+            method=method,
+            reason=picked.reason,
             named=variables.of(self.subject.problem).named(archive.x[picked.index]),
             hypervolume=measured.value,
             hypervolume_raw=measured.raw,

@@ -9,12 +9,13 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import yaml
 
 from rlaas_ray.specs.arrays import F64
+from rlaas_ray.specs.choose import Method
 from rlaas_ray.specs.optimize import OptimizeSpec
 
 Reason = Literal["generations", "evaluations", "time_limit", "target_hypervolume", "stagnation", "stop"]
@@ -45,7 +46,7 @@ class Effort:
 
     population_size: int
     rules: Rules
-    choose: str
+    choose: Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,7 +78,7 @@ def effort(spec: OptimizeSpec) -> Effort:
     return Effort(
         population_size=spec.population_size or int(told["population_size"]),
         rules=Rules(**given, target_hypervolume=spec.target_hypervolume, stagnation=stagnation),
-        choose=spec.choose or str(told["choose"]),
+        choose=spec.choose or cast("Method", told["choose"]),
     )
 
 

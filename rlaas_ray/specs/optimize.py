@@ -34,7 +34,7 @@ class OptimizeSpec(Document):
     algorithm_config: dict[str, Any] = Field(default_factory=dict)
     mode: str = "normal"
     weights: dict[str, float] | None = None
-    choose: str | None = None
+    choose: Literal["topsis", "pseudo_weights", "minimax", "knee"] | None = None
     effort: Literal["balanced", "quick", "thorough"] = "balanced"
     population_size: int | None = Field(default=None, ge=4, le=100_000)
     generations: int | None = Field(default=None, ge=1, le=1_000_000)
