@@ -64,10 +64,10 @@ def trace(found: Found, *, width: float = HALF, height: float = 240.0) -> str:
     """The hypervolume of all that was found up to each generation, as SVG."""
     each = _each(found)
     drawn = chart.Chart(
-        x=chart.spanning(
-            f"generation{'' if each is None else f' ({each:,} evaluations each)'}",
-            [1.0, max([2.0, *(at for at, _ in found.trace)])],
-            pad=0.0,
+        x=chart.Axis(
+            label=f"generation{'' if each is None else f' ({each:,} evaluations each)'}",
+            low=found.trace[0][0] if found.trace else 1.0,
+            high=max([2.0, *(at for at, _ in found.trace)]),
         ),
         y=chart.spanning("hypervolume (more is better) →", [value for _, value in found.trace], zero=True),
         title=_told(found.trace),

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from rlaas_ray.pictures import chart, fronts, page, parallel, script, space, style
-from rlaas_ray.pictures.found import Found, Point, read
+from rlaas_ray.pictures.found import Found, Point, finite, read
 
 FILE = "report.html"
 _IDLE = "Point at a picture: the same point is marked in all of them. A click keeps it, Escape lets it go."
@@ -67,7 +67,7 @@ def _hero(found: Found, *, run_id: str) -> str:
     volume = "not measured" if found.hypervolume is None else f"{found.hypervolume:.4f}"
     seconds = facts.get("seconds")
     cards = [
-        ("Hypervolume", volume, "share of the box from ideal to nadir that the front dominates"),
+        ("Hypervolume", volume, _measure(found)),
         ("Front", f"{facts.get('front_size', len(found.rows)):,}", f"points; {len(found.rows):,} of them are drawn"),
         ("Evaluations", f"{facts.get('evaluations', 0):,}", f"in {facts.get('generations', 0):,} generations"),
         (
@@ -87,6 +87,13 @@ def _hero(found: Found, *, run_id: str) -> str:
         f"<h1>{escape(str(facts.get('problem') or 'A search'))}: {escape(_headline(found))}</h1>"
         f'<p class="lead">Wanted: {escape(goals or "nothing that was told")}.</p><div class="cards">{shown}</div></header>'
     )
+
+
+def _measure(found: Found) -> str:
+    raw = finite(found.facts.get("hypervolume_raw"))
+    if raw is not None and raw == found.hypervolume:
+        return "in units of the objectives, from the front to the reference point"
+    return "share of the box from ideal to nadir that the front dominates"
 
 
 def _front(found: Found) -> str:
