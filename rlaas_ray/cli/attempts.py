@@ -49,12 +49,16 @@ class Stop:
 
 
 class _Spoken(reporter.HttpReporter):
-    """A reporter that also says the episodes of an algorithm that tells single ones."""
+    """A reporter that also says the episodes of an algorithm that tells single ones, or prints every event as a line."""
+
+    as_jsonl = False
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Append an event."""
         super().event(kind, data)
-        if kind == "episode":
+        if self.as_jsonl:
+            output.line({"kind": kind, **data})
+        elif kind == "episode":
             told = (
                 f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in data.items()
             )
@@ -68,13 +72,15 @@ def inside(run_id: str, *, attempt: int) -> int:
         return _EXIT.get(_attempt(run_id, number=attempt, client=client, stop=stop)["state"], 1)
 
 
-def in_process(kind: str, body: Mapping[str, Any], *, title: str, quiet: bool) -> dict[str, Any]:
-    """Make the run in an API in this process, and execute it here; gives its document."""
+def in_process(
+    kind: str, body: Mapping[str, Any], *, title: str, quiet: bool, as_jsonl: bool = False
+) -> dict[str, Any]:
+    """Make the run in an API in this process, and execute it here; gives its document. `as_jsonl`: prints its events."""
     transport = server.transport()
     with server.over(transport) as client:
         run = client.runs.started(kind, body)
         output.say(f"run {run.id}, in this process")
-        return _stayed(run, transport=transport, title=title, quiet=quiet)
+        return _stayed(run, transport=transport, title=title, quiet=quiet, as_jsonl=as_jsonl)
 
 
 def resumed(run_id: str, *, quiet: bool) -> dict[str, Any]:
@@ -98,18 +104,22 @@ def announced(kind: str, body: Mapping[str, Any], *, submission: str) -> dict[st
         return client.runs.get(made["id"]).document
 
 
-def _stayed(run: Run, *, transport: httpx.BaseTransport, title: str, quiet: bool) -> dict[str, Any]:
+def _stayed(
+    run: Run, *, transport: httpx.BaseTransport, title: str, quiet: bool, as_jsonl: bool = False
+) -> dict[str, Any]:
     own = settings.read()
     client = reporter.connect("http://127.0.0.1", api_key=server.key(own, url=None), transport=transport)
     with _stopping() as stop, _watching(run, title=title, quiet=quiet):
-        _attempt(run.id, number=run.document["attempt"], client=client, stop=stop)
+        _attempt(run.id, number=run.document["attempt"], client=client, stop=stop, as_jsonl=as_jsonl)
     run.refresh()
+    if as_jsonl:
+        output.line({"kind": "end", "state": run.document["state"]})
     if run.document["state"] == "stopped":
         stop.raise_if_heard(run.id)
     return run.document
 
 
-def _attempt(run_id: str, *, number: int, client: httpx.Client, stop: Stop) -> dict[str, Any]:
+def _attempt(run_id: str, *, number: int, client: httpx.Client, stop: Stop, as_jsonl: bool = False) -> dict[str, Any]:
     own = settings.read()
     reports = _Spoken(
         client=client,
@@ -119,6 +129,7 @@ def _attempt(run_id: str, *, number: int, client: httpx.Client, stop: Stop) -> d
         clock=settings.SystemClock(),
         place_ref=job.place_ref(number),
     )
+    reports.as_jsonl = as_jsonl
     return wiring.attempt(reporter=reports, settings=own, client=client, stop=stop.event)
 
 

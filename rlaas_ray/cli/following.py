@@ -95,7 +95,7 @@ def execute(kind: str, body: dict[str, Any], *, no_wait: bool, as_json: bool, as
     if server.address() is None:
         from rlaas_ray.cli import attempts
 
-        final = attempts.in_process(kind, body, title=title, quiet=as_json or as_jsonl)
+        final = attempts.in_process(kind, body, title=title, quiet=as_json or as_jsonl, as_jsonl=as_jsonl)
     elif inside is not None:
         from rlaas_ray.cli import attempts
 

@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from rlaas_ray.errors import nearest
 from rlaas_ray.specs.document import Document
+
+# `auto`, ours, and those that pymoo runs. `rlaas_ray.optimize` has each by this name.
+ALGORITHMS = (
+    "auto",
+    *("nsga2", "nsga3", "moead", "spea2"),
+    *("agemoea", "agemoea2", "cmaes", "ctaea", "ga", "rvea", "smsemoa", "unsga3"),
+)
 
 
 class WarmStart(Document):
@@ -56,3 +64,10 @@ class OptimizeSpec(Document):
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     name: str | None = None
+
+    @field_validator("algorithm")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ALGORITHMS:
+            raise ValueError(f"one of {', '.join(ALGORITHMS)}. {nearest(name, list(ALGORITHMS)) or ''}".strip())
+        return name
