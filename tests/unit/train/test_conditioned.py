@@ -1,0 +1,131 @@
+"""`preference: conditioned` through the runner: what it is refused with, what the bundle of each family observes."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deep_sea import CONVEX
+from pydantic import ValidationError
+
+from rlaas_ray.errors import InvalidInput
+from rlaas_ray.evaluation import vector_returns
+from rlaas_ray.policies import bundle
+from rlaas_ray.settings import SystemClock
+from rlaas_ray.specs.evaluate import EvaluateSpec
+from rlaas_ray.specs.runs import Run
+from rlaas_ray.specs.train import TrainSpec
+from rlaas_ray.testing.bundles import a_bundle
+from rlaas_ray.testing.reporter import TwinReporter
+from rlaas_ray.train import fronts, runner, worlds
+
+TINY = "rlaas/RanControl-tiny-v1"
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        ({"mode": "normal"}, "mode"),
+        ({"weights": (0.5, 0.5)}, "weights"),
+        ({"reward": "m:f"}, "reward"),
+        ({"multi_agent": "shared"}, "multi_agent"),
+        ({"algorithm": "bc", "dataset": "log:cells"}, "dataset"),
+        ({"view": "shared"}, "view: shared"),
+        ({"fast": "off"}, "fast: off"),
+    ],
+)
+def test_what_fixes_the_weights_does_not_go_with_drawn_ones(more: dict, word: str) -> None:
+    with pytest.raises(ValidationError, match=f"without {word}"):
+        TrainSpec(env=TINY, preference="conditioned", **more)
+
+
+def test_an_evaluation_is_of_one_point_or_of_all() -> None:
+    with pytest.raises(ValidationError, match="not both"):
+        EvaluateSpec(policy="p", env=TINY, front=True, preference={"energy": 1.0})
+
+
+def test_worlds_of_whole_envs_under_weights_and_without() -> None:
+    found = worlds.of(TrainSpec(env="rlaas/RanControl-v1", preference="conditioned"))
+    assert not found.shared  # its shared view has no place for weights
+    assert found.preference is not None
+    assert found.preference.scale is None  # the env's own normalised entries
+    assert found.observation_space["observation"] == found.flat_observation_space
+    assert (
+        found.preference == worlds.of(TrainSpec(env="rlaas/RanControl-v1", preference="conditioned", seed=5)).preference
+    )
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn", "sac"])
+def test_what_each_family_learns_is_a_bundle_with_its_front(tmp_path: Path, algorithm: str) -> None:
+    reporter, result = trained(
+        tmp_path,
+        env=CONVEX,
+        algorithm=algorithm,
+        total_timesteps=1_500,
+        network={"hidden": (16,), "activation": "tanh"},
+        serving="greedy" if algorithm == "ppo" else None,
+    )
+    front = result["evaluation"]["front"]
+    assert reporter.versions[0]["evaluation"]["front"] == front  # it lies with the version
+    assert len(front["preferences"]) == 21
+    assert sum(row["chosen"] for row in front["preferences"]) == 1
+    assert front["front"][front["chosen"]["index"]] == list(front["chosen"]["objectives"].values())
+    assert 0 <= front["hypervolume"] <= 1
+    policy = bundle.load(Path(result["bundle"]), engine="numpy")
+    assert policy.size == 21 + 2  # the grid one-hot, and the weights
+    assert policy.preference.default == tuple(front["chosen"]["x"])
+
+
+def test_each_weight_meets_the_same_worlds_and_one_alone_earns_the_same(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def make(n: int):
+        calls.append(n)
+        return worlds.of(TrainSpec(env=TINY)).make_flat(envs=n, seed=0)
+
+    _, result = trained(tmp_path, env=TINY, total_timesteps=256, batch_size=256, serving="greedy")
+    policy = bundle.load(Path(result["bundle"]), engine="numpy")
+    weights = np.array([[1.0, 0, 0, 0], [0, 0, 1.0, 0], [0.25, 0.25, 0.25, 0.25]])
+    whole = vector_returns.vector_returns(policy, weights=weights, make_vector=make, episodes=3, seed=4)
+    alone = vector_returns.vector_returns(policy, weights=weights[1:2], make_vector=make, episodes=3, seed=4)
+    assert calls == [9, 3]
+    np.testing.assert_array_equal(whole.values[1], alone.values[0])
+    assert (whole.values[0] != whole.values[1]).any()
+
+
+def trained(directory: Path, **fields: object) -> tuple[TwinReporter, dict]:
+    """A short training under drawn weights: who was told, and the result."""
+    spec = TrainSpec(preference="conditioned", num_env_runners=0, evaluate={"episodes": 2}, **fields)
+    run = Run(
+        id="train-c",
+        kind="train",
+        name=None,
+        spec=spec.to_json(),
+        spec_digest=spec.digest(),
+        seed=0,
+        state="running",
+        epoch=1,
+        attempt=1,
+        place="here",
+        created_us=0,
+    )
+    reporter = TwinReporter(run)
+    result = runner.execute(
+        spec,
+        run_id=run.id,
+        attempt=1,
+        reporter=reporter,
+        clock=SystemClock(),
+        directory=directory,
+        stop=threading.Event(),
+        report_every_s=1e6,
+    )
+    return reporter, result
+
+
+def test_a_policy_without_a_preference_has_no_front(tmp_path: Path) -> None:
+    a_bundle(tmp_path / "b")
+    policy = bundle.load(tmp_path / "b", engine="numpy")
+    with pytest.raises(InvalidInput) as refused:
+        fronts.measure(policy, make_vector=lambda n: pytest.fail("no env is needed"), seed=0)
+    assert "preference: conditioned" in refused.value.cure
