@@ -192,7 +192,7 @@ anything = st.recursive(
 values = st.lists(st.lists(st.floats(), min_size=3, max_size=3), max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(front=values, trace=st.lists(st.floats(), max_size=5))
 def test_any_floats_are_drawn_or_left_out(front: list[list[float]], trace: list[float]) -> None:
     found = read(result(0, front=front, hypervolume_trace=trace))
@@ -200,7 +200,7 @@ def test_any_floats_are_drawn_or_left_out(front: list[list[float]], trace: list[
         assert not re.search(r"\b(nan|inf)\b", picture(found)), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     event=st.dictionaries(
         st.sampled_from(["front", "generation", "hypervolume", "objectives", "chosen", "weights", "anchors"]), anything
