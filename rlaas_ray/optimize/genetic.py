@@ -14,10 +14,12 @@ import numpy as np
 from rlaas_ray.optimize import generators
 from rlaas_ray.optimize.evolution import Population, Setup, told
 from rlaas_ray.optimize.kernels import constraints, duplicates, ranking
-from rlaas_ray.specs.arrays import F64, I64, Array
+from rlaas_ray.specs.arrays import F64, I64, Array, Bool
 
 # Rounds of making up for children that were there already, as in pymoo.
 REFILLS = 100
+# Children made beyond those that are expected to be known already.
+SPARE = 4
 
 
 class Genetic:
@@ -38,6 +40,7 @@ class Genetic:
         self._epsilon_horizon = epsilon_horizon
         self._epsilon_first = 0.0
         self._weight = duplicates.weights(setup.variables)
+        self._spare = 0
         self._asked: F64 | None = None
         self._asked_hash: F64 = np.empty(0)
         self._hash: F64 = np.empty(0)
@@ -147,7 +150,7 @@ class Genetic:
     def _first(self) -> tuple[F64, F64]:
         x = self._drawn()
         hashed = duplicates.hashes(x, self._weight)
-        new = duplicates.new_rows(x, hashed, among=(), among_hashed=())
+        new = duplicates.new_rows(x, hashed=hashed, among=(), among_hashed=())
         return (x, hashed) if new is None else (x[new], hashed[new])
 
     def _children(self) -> tuple[F64, F64]:
@@ -155,18 +158,25 @@ class Genetic:
         found: list[F64] = []
         hashed: list[F64] = []
         missing = self._size
+        # A few more at once cost less than another round; as many as were known already the last time.
+        spare = self._spare
         for _ in range(REFILLS):
-            first, second = ranking.parents(self._goodness, rows=len(self._x), matings=-(-missing // 2), rng=self._rng)
+            matings = -(-(missing + spare) // 2)
+            first, second = ranking.parents(self._goodness, rows=len(self._x), matings=matings, rng=self._rng)
             x = self._setup.variation.children(self._x, first=first, second=second, each=2, rng=self._rng)
             own = duplicates.hashes(x, self._weight)
-            new = duplicates.new_rows(x, own, among=(self._x, *found), among_hashed=(self._hash, *hashed))
+            new = duplicates.new_rows(x, hashed=own, among=(self._x, *found), among_hashed=(self._hash, *hashed))
+            if not found:
+                known = 0 if new is None else len(new) - int(new.sum())
+                self._spare = min(known + SPARE, self._size) if known else 0
             if new is not None:
-                x, own = x[new], own[new]
+                x, own = _packed(x, own, new=new, most=missing)
             found.append(x[:missing])
             hashed.append(own[:missing])
             missing -= len(found[-1])
             if missing == 0:
                 break
+            spare = 0
         if len(found) == 1:
             return found[0], hashed[0]
         x, own = np.concatenate(found), np.concatenate(hashed)
@@ -184,6 +194,7 @@ class Genetic:
             "generation": self.generation,
             "evaluations": self.evaluations,
             "epsilon_first": self._epsilon_first,
+            "spare": self._spare,
             "asked": self._asked is not None,
             "ranked": self._goodness is not None,
         }
@@ -206,6 +217,7 @@ class Genetic:
         self.generation = int(header["generation"])
         self.evaluations = int(header["evaluations"])
         self._epsilon_first = float(header["epsilon_first"])
+        self._spare = int(header["spare"])
         self._x, self._f = generators.floats(arrays["x"]), generators.floats(arrays["f"])
         self._g, self._h = generators.floats(arrays["g"]), generators.floats(arrays["h"])
         self._cv = generators.floats(arrays["cv"])
@@ -215,3 +227,13 @@ class Genetic:
         if self._asked is not None:
             self._asked_hash = duplicates.hashes(self._asked, self._weight)
         self._goodness = generators.floats(arrays["goodness"]) if header["ranked"] else None
+
+
+def _packed(x: F64, hashed: F64, *, new: Bool, most: int) -> tuple[F64, F64]:
+    """At most `most` of the rows that are new, first; only rows that fill a gap are copied. Changes x and hashed."""
+    rows = np.flatnonzero(new)
+    kept = min(most, len(rows))
+    gaps = np.flatnonzero(~new[:kept])
+    fill = rows[kept - len(gaps) : kept]
+    x[gaps], hashed[gaps] = x[fill], hashed[fill]
+    return x[:kept], hashed[:kept]

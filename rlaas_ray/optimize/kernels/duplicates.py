@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlaas_ray.specs.arrays import F64, Bool
+from rlaas_ray.specs.arrays import F64, I64, Bool
 
 
 def weights(variables: int) -> F64:
@@ -20,22 +20,39 @@ def hashes(x: F64, weight: F64) -> F64:
     return np.asarray(np.vecdot(x, weight))
 
 
-def new_rows(x: F64, hashed: F64, *, among: tuple[F64, ...], among_hashed: tuple[F64, ...]) -> Bool | None:
+def new_rows(x: F64, *, hashed: F64, among: tuple[F64, ...], among_hashed: tuple[F64, ...]) -> Bool | None:
     """(k,) True where a row of x (k, d) is in no matrix of `among` and not earlier in x; None when all are new."""
     everything = np.concatenate([*among_hashed, hashed])
     order = everything.argsort(kind="stable")
     ranked = everything[order]
-    same = ranked[1:] == ranked[:-1]
-    if not same.any():
+    same = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if not len(same):
         return None
-    involved = np.zeros(len(everything), dtype=np.bool_)
-    involved[order[1:][same]] = True
-    involved[order[:-1][same]] = True
-    at = np.flatnonzero(involved)
-    # The exact test, on the few rows whose hash occurs twice; the first of equal rows stays.
-    _, first = np.unique(np.concatenate([*among, x])[at], axis=0, return_index=True)
-    keep = np.ones(len(everything), dtype=np.bool_)
-    keep[at] = False
-    keep[at[first]] = True
-    new = keep[len(everything) - len(x) :]
-    return None if new.all() else new
+    # The exact test. The sort is stable: of two neighbours with one hash the later may go, the earlier stays.
+    matrices = (*among, x)
+    later, earlier = _rows(matrices, order[same + 1]), _rows(matrices, order[same])
+    known = (later == earlier).all(axis=1)
+    for p in np.flatnonzero(~known):
+        # Two rows that share a hash by accident: look at all earlier ones that share it.
+        run = same[p]
+        while run > 0 and ranked[run - 1] == ranked[run] and not known[p]:
+            run -= 1
+            known[p] = bool((later[p] == _rows(matrices, order[[run]])[0]).all())
+    old = order[same + 1][known] - (len(everything) - len(x))
+    old = old[old >= 0]
+    if not len(old):
+        return None
+    new = np.ones(len(x), dtype=np.bool_)
+    new[old] = False
+    return new
+
+
+def _rows(matrices: tuple[F64, ...], at: I64) -> F64:
+    """Rows `at` (k,) of the matrices put one below the other."""
+    found: F64 = np.empty((len(at), matrices[0].shape[1]))
+    start = 0
+    for matrix in matrices:
+        inside = (at >= start) & (at < start + len(matrix))
+        found[inside] = matrix[at[inside] - start]
+        start += len(matrix)
+    return found

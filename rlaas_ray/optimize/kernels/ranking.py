@@ -73,7 +73,7 @@ def parents(goodness: F64 | None, *, rows: int, matings: int, rng: np.random.Gen
     """
     draws = 2 if goodness is None else 4
     rounds = -(-draws * matings // rows)
-    drawn = rng.permuted(np.broadcast_to(np.arange(rows), (rounds, rows)), axis=1).reshape(-1)
+    drawn = rng.random((rounds, rows)).argsort(axis=1).reshape(-1)
     # Neighbours come from one permutation, so that a row seldom meets or mates itself.
     drawn = np.ascontiguousarray(drawn[: draws * matings].reshape(matings, draws).T)
     if goodness is None:

@@ -15,7 +15,7 @@ import numpy as np
 from rlaas_ray.specs.arrays import F32, F64, I64, U32, Bool
 
 # Elements of a block of SBX: its dozen float32 temporaries then stay in the second-level cache.
-BLOCK = 16384
+BLOCK = 32768
 _TINY = np.float32(1e-30)
 _SIGN = np.uint32(0x80000000)
 
@@ -60,81 +60,77 @@ class RealVariation:
         """See Variation."""
         matings, d = len(first), x.shape[1]
         born: F64 = np.empty((each * matings, d))
+        np.take(x, first, axis=0, out=born[:matings])
         crossed = rng.random(matings) < self.crossover
         bounds = (self.low, self.high)
-        for rows in _blocks(matings, d):
-            out = born[rows], born[matings + rows.start : matings + rows.stop] if each == 2 else None
-            a, b = x[first[rows]], x[second[rows]]
-            sbx(a, b, crossed=crossed[rows], bounds=bounds, eta=self.crossover_eta, rng=rng, out=out)
+        for rows in _blocks(matings, width=d):
+            other = x[second[rows]] if each == 1 else born[matings + rows.start : matings + rows.stop]
+            if each == 2:
+                np.take(x, second[rows], axis=0, out=other)
+            sbx(born[rows], other, crossed=crossed[rows], bounds=bounds, eta=self.crossover_eta, rng=rng)
         chance = self.per_variable if self.per_variable is not None else min(0.5, 1.0 / d)
         at = positions(born.shape, row=self.mutation, each=chance, rng=rng)
         mutate(born, at, bounds=bounds, eta=self.mutation_eta, rng=rng)
         return born
 
 
-def _blocks(rows: int, width: int) -> Iterator[slice]:
+def _blocks(rows: int, *, width: int) -> Iterator[slice]:
     step = max(1, BLOCK // width)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
-def sbx(
-    a: F64,
-    b: F64,
-    *,
-    crossed: Bool,
-    bounds: tuple[F64, F64],
-    eta: float,
-    rng: np.random.Generator,
-    out: tuple[F64, F64 | None],
-) -> None:
-    """Children of the rows a, b (k, d) into `out`; each variable crosses with chance 1/2, in the rows that `crossed` (k,) marks.
+def sbx(a: F64, b: F64, *, crossed: Bool, bounds: tuple[F64, F64], eta: float, rng: np.random.Generator) -> None:
+    """Parents a, b (k, d), both contiguous, become their children in place.
 
-    One 32-bit draw a variable: its upper 24 bits are the spread's uniform, two lower ones say whether the variable crosses
-    and whether the two children change places.
+    In the rows that `crossed` (k,) marks each variable crosses with chance 1/2. One random bit a variable says whether, then
+    one 32-bit draw for each that does: the upper bits are the uniform of the spread, the last one says which child is which.
     """
-    low, high = bounds
     rows, d = a.shape
-    draw: U32 = rng.integers(0, 1 << 64, size=(rows * d + 1) // 2, dtype=np.uint64).view(np.uint32)[: rows * d]
-    draw = draw.reshape(rows, d)
-    cross = (draw & 1).astype(np.float32)
-    cross *= crossed.astype(np.float32)[:, None]
-    swap = cross * ((draw >> 1) & 1).astype(np.float32)
-    draw >>= 8
+    words = rng.bit_generator.random_raw((rows * d + 63) // 64)
+    mask = np.unpackbits(words.view(np.uint8), count=rows * d).view(np.bool_).reshape(rows, d)
+    mask &= crossed[:, None]
+    at = np.flatnonzero(mask)
+    draw: U32 = rng.bit_generator.random_raw((len(at) + 1) // 2).view(np.uint32)[: len(at)]
     uniform = draw.astype(np.float32)
-    uniform *= np.float32(2.0**-24)
-    away = b - a
-    gap = np.abs(away).astype(np.float32)
+    # Rounded to 24 bits: kept below 1, where the spread would be infinite.
+    uniform *= np.float32(2.0**-32 * (1.0 - 2.0**-24))
+    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
+    first, second = flat_a.take(at), flat_b.take(at)
+    lower, upper = np.minimum(first, second), np.maximum(first, second)
+    low, high = (_at(bound, at, rows=rows) for bound in bounds)
+    gap = (upper - lower).astype(np.float32)
+    half = gap * np.float32(0.5)
     gap += _TINY
-    lower = (np.minimum(a, b) - low).astype(np.float32)
-    upper = (high - np.maximum(a, b)).astype(np.float32)
     with np.errstate(over="ignore", divide="ignore"):
-        # How far each child stands off its own parent, towards the other one: (1 - spread) * distance / 2.
-        e_low = _spread(lower, gap=gap, uniform=uniform, eta=eta)
-        e_high = _spread(upper, gap=gap, uniform=uniform, eta=eta)
-    forward = (away > 0).astype(np.float32)
-    half = away.astype(np.float32)
-    half *= np.float32(0.5)
-    half *= cross
-    # Parent a is the lower one where `forward`: it takes the spread of the lower side there, of the upper one elsewhere.
-    e_low -= e_high
-    e_a = e_high + forward * e_low
-    e_b = e_high + (np.float32(1.0) - forward) * e_low
-    e_a *= half
-    e_b *= half
-    # Where they change places, child a takes the place of child b: b + e_b' - (a + e_a), and the reverse.
-    e_b *= np.float32(-1.0)
-    move = away + (e_b - e_a)
-    move *= swap
-    for child, parent, shift in ((out[0], a, e_a + move), (out[1], b, e_b - move)):
-        if child is not None:
-            np.add(parent, shift, out=child)
-            np.maximum(child, low, out=child)
-            np.minimum(child, high, out=child)
+        below = _inwards((lower - low).astype(np.float32), gap=gap, uniform=uniform, eta=eta)
+        above = _inwards((high - upper).astype(np.float32), gap=gap, uniform=uniform, eta=eta)
+    below *= half
+    above *= half
+    lower += below
+    upper -= above
+    np.maximum(lower, low, out=lower)
+    np.minimum(upper, high, out=upper)
+    # Which child is the lower one is a coin's matter; exchanged bit by bit, which no branch slows down.
+    draw &= np.uint32(1)
+    coin = np.negative(draw.astype(np.int64))
+    one, two = lower.view(np.int64), upper.view(np.int64)
+    coin &= one ^ two
+    one ^= coin
+    two ^= coin
+    flat_a[at] = lower
+    flat_b[at] = upper
 
 
-def _spread(room: F32, *, gap: F32, uniform: F32, eta: float) -> F32:
-    """1 - beta_q (Deb & Agrawal 1995, bounded): room (k, d) to the bound on that side, gap (k, d) between the parents."""
+def _at(bound: F64, at: I64, *, rows: int) -> F64 | np.float64:
+    """The bound (d,) at flat positions of a (rows, d) matrix; one number where it is the same for all variables."""
+    if (bound == bound[0]).all():
+        return np.float64(bound[0])
+    return np.tile(bound, rows).take(at)
+
+
+def _inwards(room: F32, *, gap: F32, uniform: F32, eta: float) -> F32:
+    """1 - beta_q (Deb & Agrawal 1995, bounded): room (k,) to the bound on that side, gap (k,) between the parents."""
     power = np.float32(eta + 1.0)
     room /= gap
     room += room
