@@ -326,7 +326,7 @@ def _evaluate(attempt: _Attempt) -> dict[str, Any]:
 
         count, seed = spec.episodes, spec.seed
         front = fronts.measure(policy, make_vector=make_vector, episodes=count, seed=seed, halted=halted)
-        return {"front": front, "policy": spec.policy, "env": spec.env}
+        return {**front, "policy": spec.policy, "env": spec.env}
     found = episodes.evaluate(policy, make_vector=make_vector, episodes=spec.episodes, seed=spec.seed, halted=halted)
     return {**found.to_json(), "policy": spec.policy, "env": spec.env}
 

@@ -37,11 +37,8 @@ def weights(text: str) -> dict[str, float]:
 def document_of(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The front of a policy in a run's result: of an evaluation, or of a training's own; None where there is none."""
     inner = result.get("evaluation")
-    for holder in (result, inner if isinstance(inner, Mapping) else {}):
-        front = holder.get("front")
-        if isinstance(front, Mapping) and "preferences" in front:
-            return front
-    return None
+    trained = inner.get("front") if isinstance(inner, Mapping) else None
+    return next((one for one in (result, trained) if isinstance(one, Mapping) and "preferences" in one), None)
 
 
 def table(front: Mapping[str, Any]) -> None:

@@ -93,6 +93,8 @@ def _variables(chosen: Mapping[str, Any], found: Mapping[str, Any]) -> list[floa
 
     None where neither has them: a search that still runs, an anchor that only the document has, a checkpoint on another disk.
     """
+    if "preferences" in found:  # of a policy: each point has its weights
+        return list(found["x"][chosen["index"]])
     own = found.get("chosen") or {}
     if own.get("index") == chosen["index"]:
         return own.get("x")

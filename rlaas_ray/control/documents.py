@@ -23,6 +23,16 @@ def run(value: Run) -> dict[str, Any]:
     return {**body, "progress": asdict(value.progress)}
 
 
+def policy_front(value: Run) -> dict[str, Any] | None:
+    """The front of a weight-conditioned policy that this run has trained or evaluated; None where it has none."""
+    result = value.result or {}
+    found = (result.get("evaluation") or {}).get("front") if value.kind == "train" else result
+    own: dict[str, Any] | None = (
+        found if value.kind in {"train", "evaluate"} and found and "preferences" in found else None
+    )
+    return own
+
+
 def version(value: Version) -> dict[str, Any]:
     """A registered version."""
     return {**asdict(value), "aliases": list(value.aliases)}

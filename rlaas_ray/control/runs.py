@@ -181,9 +181,12 @@ class Runs:
             return []
 
     def front(self, run_id: str) -> dict[str, Any]:
-        """What a search has found: its result, else the newest `front` event, else an empty front."""
+        """What a search has found: its result, else the newest `front` event, else an empty front; or the front of a policy."""
         with self._database.read() as tx:
             run = rows.get(tx, run_id)
+            of_policy = documents.policy_front(run)
+            if of_policy is not None:
+                return of_policy
             if run.kind != "optimize":
                 raise NotFound(f"{run_id} is no search", given=run.kind, expected="a run of kind optimize")
             if run.result is not None:

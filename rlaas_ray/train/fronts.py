@@ -76,6 +76,7 @@ def _document(
     return {
         "objectives": [one.to_json() for one in preference.objectives],
         "front": front.tolist(),
+        "x": weights[order].tolist(),
         "front_size": len(front),
         "chosen": {
             "index": int(chosen.index),

@@ -38,7 +38,7 @@ def test_what_are_no_weights_is_refused(wrong: str) -> None:
 
 
 def test_a_front_is_found_in_either_result_and_told_row_by_row(capsys) -> None:
-    for result in ({"front": FRONT}, {"evaluation": {"return_mean": 1.0, "front": FRONT}}):
+    for result in (FRONT, {"evaluation": {"return_mean": 1.0, "front": FRONT}}):
         assert fronts.document_of(result) is FRONT
     assert fronts.document_of({"front": [[1.0, 2.0]], "evaluation": {}}) is None  # of a search
     fronts.table(FRONT)
