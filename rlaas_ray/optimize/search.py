@@ -286,12 +286,13 @@ class Searching:
 
     def _with_anchors(self) -> tuple[dict[str, F64], front.Archive]:
         """The anchors' objectives, name -> (m,), and an archive that has them too; the search's own stays as it is."""
-        archive = front.Archive(variables=self._archive.x.shape[1], objectives=self._archive.f.shape[1])
-        archive.x, archive.f = self._archive.x, self._archive.f
+        problem = self.subject.problem
+        archive = front.Archive(variables=int(problem.n_var), objectives=int(problem.n_obj))
+        archive.load(self._archive.x, self._archive.f)
         if not self.subject.anchors:
             return {}, archive
         x = np.stack(list(self.subject.anchors.values()))
-        f, g, h = evaluation.evaluate(self.subject.problem, x)
+        f, g, h = evaluation.evaluate(problem, x)
         kept = (g <= 0).all(axis=1) & (np.abs(h) <= EQUAL).all(axis=1)
         archive.add(x[kept], f[kept])
         return dict(zip(self.subject.anchors, f, strict=True)), archive
@@ -347,7 +348,7 @@ class Searching:
         own = {name.removeprefix("evolution."): a for name, a in arrays.items() if name.startswith("evolution.")}
         self._evolution = algorithms.restore(header["evolution"], own, problem=self.subject.problem)
         self._volume.load(header["volume"], {n.removeprefix("volume."): a for n, a in arrays.items()})
-        self._archive.x, self._archive.f = arrays["archive.x"], arrays["archive.f"]
+        self._archive.load(arrays["archive.x"], arrays["archive.f"])
         self._corners.extend(stopping.Corners(ideal=one[0], nadir=one[1]) for one in arrays["corners"])
         self._rows, self.failed = int(header["rows"]), int(header["failed"])
         self._before_s = float(header["elapsed_s"])
