@@ -299,10 +299,6 @@ class Searching:
 
     def save(self) -> bytes:
         """All that goes on bit for bit: an npz without pickle. Rows that were asked and not told are asked again."""
-        if self._asked is not None:
-            raise InvalidInput(
-                "state of a search", given="rows that wait for values", expected="the end of a generation"
-            )
         header, arrays = self._evolution.state()
         counted = {
             "rows": self._rows,
