@@ -88,10 +88,16 @@ def _fields_at(kind: type[pydantic.BaseModel], path: tuple[int | str, ...]) -> l
         nested = [a for a in inner if issubclass(a, pydantic.BaseModel)]
         if not nested:
             return []
-        inside = field is not None and typing.get_origin(field.annotation) in {dict, list, tuple}
+        inside = field is not None and typing.get_origin(_given(field.annotation)) in {dict, list, tuple}
         model = nested[0]
     fields = cast("dict[str, pydantic.fields.FieldInfo]", model.model_fields)
     return [*fields, *(str(f.alias) for f in fields.values() if f.alias)]
+
+
+def _given(annotation: Any) -> Any:
+    """The annotation of what is given where something is: without its None."""
+    rest = [one for one in typing.get_args(annotation) if one is not type(None)]
+    return rest[0] if type(None) in typing.get_args(annotation) and len(rest) == 1 else annotation
 
 
 def _annotations(annotation: Any) -> list[Any]:
