@@ -12,6 +12,7 @@ import click
 
 from rlaas_ray.cli import following, output, server
 from rlaas_ray.errors import InvalidInput
+from rlaas_ray.sdk.handles import Search
 from rlaas_ray.specs import document
 from rlaas_ray.specs.choose import ChooseSpec
 
@@ -32,9 +33,11 @@ _NO_POINT = 3  # a gate said no: somebody's demands
 @click.option("--list", "listed", is_flag=True, help="Show the choices made before, newest first.")
 @output.json_option
 def choose(*, run_id: str | None, listed: bool, as_json: bool, **told: Any) -> int:
-    """Take a point of a search's front, and say why."""
+    """Take a point of a front, of a search or of a policy, and say why."""
     with server.client() as client:
-        run = client.optimization.get(run_id) if run_id else _newest(client)
+        run: Any = client.runs.get(run_id) if run_id else _newest(client)
+        if not isinstance(run, Search):
+            run = client.optimization.get(run.id)  # says what it is instead
         if listed:
             return _listed(run.choices(), as_json=as_json)
         made = run.choose(**asked(**told))
@@ -103,10 +106,13 @@ def _shown(made: Mapping[str, Any]) -> None:
     click.echo(made["reason"])
     if chosen is not None:
         output.facts({**chosen["objectives"]}, indent=1)
+        if chosen.get("preference"):
+            weights = ",".join(f"{name}={weight:.4g}" for name, weight in chosen["preference"].items())
+            click.echo(f"  `rlaas endpoints prefer ENDPOINT {weights}` serves it.")
     for party in made.get("parties") or []:
         if party["utility"] is not None:
             click.echo(
-                f"  {party['name']}: {party['utility']:.1%} of its best; alone it would take {party['would_take']}"
+                f"  {party['name']}: {party['utility']:.1%} of its best; alone it would take point {party['would_take']}"
             )
     if made.get("alternatives"):
         click.echo(f"  within 2 %: {', '.join(map(str, made['alternatives'][:10]))}")

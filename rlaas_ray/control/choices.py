@@ -42,6 +42,9 @@ class Choices:
         made = choosing.answer(found, spec, frame=frame, rng=np.random.default_rng(run["seed"]))
         if made["chosen"] is not None:
             made["chosen"]["x"] = _variables(made["chosen"], found)
+            if "preferences" in found:
+                names = [one["name"] for one in found["objectives"]]
+                made["chosen"]["preference"] = dict(zip(names, made["chosen"]["x"], strict=True))
         told = {name: value for name, value in made.items() if name != "scores"}
         asked = spec.to_json()
         now_us = self._clock.now_us()

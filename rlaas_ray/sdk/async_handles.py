@@ -137,7 +137,7 @@ class AsyncStudy(AsyncRun):
 
 
 class AsyncSearch(AsyncRun):
-    """A search: a run with a front that grows."""
+    """A search: a run with a front that grows. Also a training or an evaluation that measured the front of a policy."""
 
     async def front(self) -> results.FrontDocument:
         """What it has found so far, or its result."""
@@ -325,6 +325,9 @@ class AsyncRollout:
 def run_of(client: _Asks, document: dict[str, Any]) -> AsyncRun:
     """The handle that fits the run's kind."""
     kinds: dict[str, type[AsyncRun]] = {"tune": AsyncStudy, "optimize": AsyncSearch}
+    result = document.get("result") or {}
+    if "preferences" in result or "front" in (result.get("evaluation") or {}):
+        return AsyncSearch(client, document)
     return kinds.get(document["kind"], AsyncRun)(client, document)
 
 

@@ -137,7 +137,7 @@ class Study(Run):
 
 
 class Search(Run):
-    """A search: a run with a front that grows."""
+    """A search: a run with a front that grows. Also a training or an evaluation that measured the front of a policy."""
 
     def front(self) -> results.FrontDocument:
         """What it has found so far, or its result."""
@@ -325,6 +325,9 @@ class Rollout:
 def run_of(client: _Asks, document: dict[str, Any]) -> Run:
     """The handle that fits the run's kind."""
     kinds: dict[str, type[Run]] = {"tune": Study, "optimize": Search}
+    result = document.get("result") or {}
+    if "preferences" in result or "front" in (result.get("evaluation") or {}):
+        return Search(client, document)
     return kinds.get(document["kind"], Run)(client, document)
 
 

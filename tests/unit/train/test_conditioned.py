@@ -10,8 +10,11 @@ from pydantic import ValidationError
 
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.evaluation import vector_returns
+from rlaas_ray.optimize import choosing
+from rlaas_ray.pictures import notebook
 from rlaas_ray.policies import bundle
 from rlaas_ray.settings import SystemClock
+from rlaas_ray.specs.choose import ChooseSpec
 from rlaas_ray.specs.evaluate import EvaluateSpec
 from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.train import TrainSpec
@@ -71,6 +74,10 @@ def test_what_each_family_learns_is_a_bundle_with_its_front(tmp_path: Path, algo
     assert sum(row["chosen"] for row in front["preferences"]) == 1
     assert front["front"][front["chosen"]["index"]] == list(front["chosen"]["objectives"].values())
     assert 0 <= front["hypervolume"] <= 1
+    # Choice and pictures read it as they read the front of a search.
+    made = choosing.answer(front, ChooseSpec(method="knee"), rng=np.random.default_rng(0))
+    assert front["x"][made["chosen"]["index"]] in [row["weights"] for row in front["preferences"]]
+    assert "treasure" in notebook.front(front)
     policy = bundle.load(Path(result["bundle"]), engine="numpy")
     assert policy.size == 21 + 2  # the grid one-hot, and the weights
     assert policy.preference.default == tuple(front["chosen"]["x"])
