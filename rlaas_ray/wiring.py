@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rlaas_ray.control.judge import Judge
     from rlaas_ray.control.models import Models
     from rlaas_ray.control.rollouts import Rollouts
+    from rlaas_ray.jobs.host import Desk
     from rlaas_ray.optimize.search import Evaluate
     from rlaas_ray.specs.optimize import OptimizeSpec
     from rlaas_ray.store.database import Database
@@ -201,6 +202,58 @@ def attempt(*, reporter: Reporter, settings: Settings, client: httpx.Client, sto
     return {**result, "state": state}
 
 
+def host(
+    settings: Settings, *, folder: Path, stop: threading.Event, client: httpx.Client, desk: Callable[[Clock], Desk]
+) -> None:
+    """Execute the searches that lie in `folder` until `stop`, or until there were none for a while.
+
+    `desk` makes what tells of them; `client` asks for other runs, under their keys.
+    """
+    from rlaas_ray.jobs import host as hosts
+    from rlaas_ray.jobs import hosting, processes
+    from rlaas_ray.jobs.inbox import Inbox, Order
+    from rlaas_ray.monitoring import provenance
+
+    environment.quiet()
+    _own_modules(settings.home)
+    inbox, clock = Inbox(folder), SystemClock()
+    if inbox.hold() is None:
+        _LOG.info("another host lives in %s", folder)
+        return
+    alone = folder.name.startswith(hosting.ALONE)
+    if alone:
+        os.nice(10)  # it has a core where one is free, and takes little from the searches that share one
+    told = desk(clock)
+    own = environment.child_environment()
+    launch = hosting.Launcher(folder=folder.parent, url=settings.url or "", environment=own)
+
+    def opened(order: Order) -> Any:
+        directory = settings.home / "runs" / order.run_id
+        return told.open(
+            run_id=order.run_id, attempt=order.attempt, directory=directory, key=order.key, place_ref=order.ref
+        )
+
+    seams = hosts.Seams(
+        open=opened,
+        lookup=lambda order, run_id: _document(client, run_id, key=order.key),
+        move=lambda order: hosting.move(order, launch=launch),
+        runs=settings.home / "runs",
+        clock=clock,
+        waited_s=processes.waiting(),
+        provenance=provenance.read(Path.cwd()),
+    )
+    serving = hosts.Host(inbox, seams, rules=hosting.rules(cores=os.cpu_count() or 1), alone=alone)
+    over = threading.Event()
+    threading.Thread(target=hosts.watch, args=(serving, over), name="rlaas-watch", daemon=True).start()
+    told.start()
+    serving.serve(stop)
+    over.set()
+    serving.save()
+    told.close()
+    if alone and serving.empty:
+        inbox.leave()
+
+
 def _tracked(reporter: Reporter, *, run: Run, directory: Path) -> tuple[Reporter, dict[str, Any]]:
     """The reporter that also tells the trackers of the spec, and where this attempt comes from, told as its first event."""
     from rlaas_ray.monitoring import provenance
@@ -264,13 +317,6 @@ def _optimize(attempt: _Attempt) -> dict[str, Any]:
     from rlaas_ray.jobs import searching
     from rlaas_ray.specs.optimize import OptimizeSpec
 
-    def lookup(run_id: str) -> Mapping[str, Any]:
-        answer = attempt.client.get(f"/api/v1/runs/{run_id}")
-        if not answer.is_success:
-            raise from_problem(answer.json())
-        found: Mapping[str, Any] = answer.json()
-        return found
-
     given = searching.Given(
         run_id=attempt.run.id,
         attempt=attempt.run.attempt,
@@ -278,7 +324,7 @@ def _optimize(attempt: _Attempt) -> dict[str, Any]:
         clock=attempt.clock,
         directory=attempt.directory,
         checkpoint=attempt.run.checkpoint_uri,
-        lookup=lookup,
+        lookup=lambda run_id: _document(attempt.client, run_id),
     )
     spec = document.parse(OptimizeSpec, attempt.run.spec)
     elsewhere = functools.partial(_on_ray, clock=attempt.clock)
@@ -339,6 +385,15 @@ _WORK: Mapping[str, Callable[[_Attempt], dict[str, Any]]] = {
 }
 
 
+def _document(client: httpx.Client, run_id: str, *, key: str | None = None) -> Mapping[str, Any]:
+    """Another run, as the API tells it; under `key` where the client carries none."""
+    answer = client.get(f"/api/v1/runs/{run_id}", headers={"Authorization": f"Bearer {key}"} if key else {})
+    if not answer.is_success:
+        raise from_problem(answer.json())
+    found: Mapping[str, Any] = answer.json()
+    return found
+
+
 def _bundle(reference: str, *, client: httpx.Client, directory: Path) -> Path:
     """The version's bundle: on the disk that this machine shares with the API, else fetched."""
     answer = client.get(f"/api/v1/models/{reference}")
@@ -363,13 +418,17 @@ def _told(error: BaseException) -> dict[str, Any]:
 
 
 def _places(settings: Settings, *, clock: Clock, url: str) -> Mapping[str, Place]:
+    from rlaas_ray.jobs import hosting
     from rlaas_ray.jobs.here import HerePlace
 
     world = _runtime(settings.home)
     base = environment.child_environment(RLAAS_HOME=str(settings.home))
     joined = {**base, **(world.ray.environment() if world is not None else {})}
     folder = settings.home / "runs"
-    found: dict[str, Place] = {"here": HerePlace(directory=folder, url=url, environment=joined, clock=clock)}
+    here = HerePlace(directory=folder, url=url, environment=joined, clock=clock)
+    launch = hosting.Launcher(folder=settings.home / "hosts", url=url, environment=joined)
+    shared = hosting.HostPlace(launch=launch, runs=folder, other=here, clock=clock, cores=os.cpu_count() or 1)
+    found: dict[str, Place] = {"here": shared}
     if world is not None:
         from rlaas_ray.jobs import ray as ray_jobs
 

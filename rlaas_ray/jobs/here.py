@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rlaas_ray.errors import InvalidInput, NotFound
-from rlaas_ray.jobs import command, processes
+from rlaas_ray.jobs import command, output, processes
 from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.seams import Clock, Place
 
@@ -70,7 +70,7 @@ class HerePlace(Place):
         path = self._directory / run_id / f"log.{attempt}.txt"
         if not path.exists():
             raise NotFound(f"the log of {run_id}, attempt {attempt}", given=str(path))
-        return self._lines(path, ref=ref, follow=follow)
+        return output.lines(path, lives=lambda: follow and self.alive(ref), clock=self._clock)
 
     def _start(self, run: Run, *, folder: Path, key: str) -> str:
         with (folder / f"log.{run.attempt}.txt").open("ab") as log:
@@ -86,22 +86,6 @@ class HerePlace(Place):
         start = processes.start_time(child.pid) or 0
         self._children[child.pid] = child
         return f"{child.pid}:{start}:{run.attempt}"
-
-    def _lines(self, path: Path, *, ref: str, follow: bool) -> Iterator[str]:
-        with path.open(encoding="utf-8", errors="replace") as log:
-            torn = ""
-            while True:
-                lives = follow and self.alive(ref)  # asked before the last read, or the last lines could be missed
-                for line in log:
-                    torn += line
-                    if torn.endswith("\n"):
-                        yield torn.rstrip("\n")
-                        torn = ""
-                if not lives:
-                    break
-                self._clock.sleep(0.3)
-            if torn:
-                yield torn
 
 
 def _parse(ref: str) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -29,6 +30,15 @@ def session(pid: int) -> int | None:
 def alive(pid: int, start: int) -> bool:
     """Whether `pid` is still the process that started at `start`."""
     return start_time(pid) == start
+
+
+def waiting() -> Callable[[], float]:
+    """A function that tells how many seconds this very thread has waited for a core so far; always 0 where no kernel says it."""
+    try:
+        descriptor = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        return lambda: 0.0
+    return lambda: int(os.pread(descriptor, 128, 0).split()[1]) / 1e9
 
 
 def every() -> list[int]:

@@ -45,6 +45,7 @@ class HttpReporter(Reporter):
     ) -> None:
         self._client = client
         self._path = f"{exchange.API}/runs/{run_id}"
+        self._headers = {"Content-Type": "application/json"}
         self._run_id = run_id
         self._attempt = attempt
         self._directory = directory
@@ -116,9 +117,7 @@ class HttpReporter(Reporter):
         checkpoint_uri: str | None = None,
     ) -> None:
         """Write `final.json`, send what waits, then tell the API; gives up quietly where it stays away."""
-        told = {"state": state, "result": result, "error": error, "checkpoint_uri": checkpoint_uri}
-        final = {"attempt": self._attempt, **{name: value for name, value in told.items() if value is not None}}
-        _replace(self._directory / "final.json", orjson.dumps({**final, "time_us": self._clock.now_us()}))
+        final = self._keep_final(state, result=result, error=error, checkpoint_uri=checkpoint_uri)
         self._over.set()
         if self._thread is not None:
             self._thread.join(timeout=self._patience_s)
@@ -132,6 +131,13 @@ class HttpReporter(Reporter):
             _LOG.warning(
                 "the API is away: %s keeps the final state of %s", self._directory / "final.json", self._run_id
             )
+
+    def _keep_final(self, state: RunState, **told: Any) -> dict[str, Any]:
+        """The body of `finish`, written to `final.json` before anybody hears of it."""
+        given = {name: value for name, value in told.items() if value is not None}
+        final = {"attempt": self._attempt, "state": state, **given}
+        _replace(self._directory / "final.json", orjson.dumps({**final, "time_us": self._clock.now_us()}))
+        return final
 
     def register(self, bundle: Path, *, name: str, evaluation: Mapping[str, Any] | None) -> Mapping[str, Any]:
         """Register the bundle; waits for an API that is away."""
@@ -216,19 +222,23 @@ class HttpReporter(Reporter):
             pause_s = min(2 * pause_s, 10.0)
 
     def _post(self, verb: str, body: Mapping[str, Any]) -> Any:
-        try:
-            response = self._client.post(
-                f"{self._path}/{verb}", content=exchange.body(body), headers={"Content-Type": "application/json"}
-            )
-        except httpx.HTTPError as error:
-            raise Unavailable(f"the API at {self._client.base_url} is away", given=type(error).__name__) from error
-        if response.status_code in {429, 500, 502, 503, 504}:  # of no meaning for the run: later
-            raise Unavailable(f"the API answered {response.status_code}", given=response.text[:200])
-        return exchange.answer(response)
+        content = exchange.body(body)
+        return posted(self._client, f"{self._path}/{verb}", content=content, headers=self._headers)
 
     def _raise_if_lost(self) -> None:
         if self._lost is not None:
             raise self._lost
+
+
+def posted(client: httpx.Client, path: str, *, content: bytes, headers: Mapping[str, str]) -> Any:
+    """The API's answer. Raises Unavailable where it is away or says that it is of no meaning for the run: later."""
+    try:
+        response = client.post(path, content=content, headers=headers)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"the API at {client.base_url} is away", given=type(error).__name__) from error
+    if response.status_code in {429, 500, 502, 503, 504}:
+        raise Unavailable(f"the API answered {response.status_code}", given=response.text[:200])
+    return exchange.answer(response)
 
 
 def connect(url: str, *, api_key: str | None, transport: httpx.BaseTransport | None = None) -> httpx.Client:

@@ -104,6 +104,10 @@ class Place(Protocol):
         """Lines of the attempt's output."""
         ...
 
+    def tend(self) -> None:
+        """Asked each second: start again what the place itself keeps and what died. Most places keep nothing."""
+        return
+
 
 class Pools(Protocol):
     """Policy pools on Serve, met from outside Ray."""

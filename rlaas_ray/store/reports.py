@@ -35,8 +35,7 @@ def states(tx: Connection, told: Sequence[Told]) -> dict[str, tuple[int, RunStat
 
 def beats(tx: Connection, told: Sequence[Told], *, until_us: int) -> None:
     """Renew the leases, and keep the progress of those that tell one. The caller has seen that the attempts own their runs."""
-    own = {"of": sa.bindparam("of"), "until": sa.bindparam("until")}
-    quiet = runs.update().where(runs.c.id == own["of"]).values(lease_until_us=own["until"])
+    quiet = runs.update().where(runs.c.id == sa.bindparam("of")).values(lease_until_us=sa.bindparam("until"))
     rows = [{"of": one.run_id, "until": until_us} for one in told if one.progress is None]
     if rows:
         tx.execute(quiet, rows)

@@ -64,7 +64,7 @@ class House:
         """Let `seconds` pass, then one step of everything that the loop does."""
         self.clock.advance(seconds)
         loop = self.application.loop
-        for step in (loop.hold, loop.work_off, loop.judge, loop.sweep, loop.keep_pools, loop.keep_house):
+        for step in (loop.hold, loop.work_off, loop.judge, loop.tend, loop.sweep, loop.keep_pools, loop.keep_house):
             step()
 
     def ask(

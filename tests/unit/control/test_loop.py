@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from rlaas_ray.errors import InvalidInput, Unavailable
+from rlaas_ray.specs.seams import Place
 
 TRAIN = {"env": "CartPole-v1", "total_timesteps": 1000}
 
@@ -173,7 +174,7 @@ def test_a_run_started_by_hand_is_adopted_once(house) -> None:
 
 @pytest.mark.parametrize(("error", "states"), [(Unavailable("away"), "queued"), (InvalidInput("never"), "failed")])
 def test_a_submission_is_tried_again_or_given_up_with_the_reason(house, error, states) -> None:
-    class Refuses:
+    class Refuses(Place):
         def submit(self, run, *, key: str) -> str:
             raise error
 
