@@ -51,7 +51,7 @@ def _plane(found: Found, *, x: int, y: int, width: float, height: float) -> char
 
 
 def _axis_name(title: str, *, width: float) -> str:
-    return labels.short(title, most=int(width / 6.0))
+    return labels.short(title, most=int(width / 6.8))
 
 
 def _border(found: Found) -> list[tuple[float, float]]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_WIDTH, _HEIGHT = 7.0, 12.0  # of a character of 11 px, generously
+_WIDTH, _HEIGHT = 7.6, 12.0  # of a character of 11 px, generously
 _AWAY = 10.0
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +21,17 @@ class Label:
     colour: str
 
 
-def placed(labels: Sequence[Label], *, box: tuple[float, float, float, float]) -> list[str]:
-    """SVG texts inside `box` (left, top, right, bottom): each at the first of a dozen places that is free, else the freest."""
-    taken = [(one.x - 5, one.y - 5, one.x + 5, one.y + 5) for one in labels]
+def placed(labels: Sequence[Label], *, box: Box) -> list[str]:
+    """SVG texts inside `box` (left, top, right, bottom): each at the first of sixteen places that is free, else the freest."""
+    marks = [(one.x - 5, one.y - 5, one.x + 5, one.y + 5) for one in labels]
+    taken: list[Box] = []
     out = []
     for one in labels:
         places = _places(one, width=len(one.text) * _WIDTH)
-        costs = [sum(_overlap(p, q) for q in taken) + 20 * _outside(p, box) for p, _, _ in places]
+        costs = [
+            3 * sum(_overlap(p, q) for q in taken) + sum(_overlap(p, q) for q in marks) + 20 * _outside(p, box)
+            for p, _, _ in places
+        ]
         best = places[costs.index(min(costs))]
         taken.append(best[0])
         _, x, anchor = best
@@ -42,13 +47,10 @@ def short(text: str, *, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-Box = tuple[float, float, float, float]
-
-
 def _places(one: Label, *, width: float) -> list[tuple[Box, float, str]]:
-    """A dozen boxes round the point, each with the x and the anchor of its text."""
+    """Sixteen boxes round the point, each with the x and the anchor of its text."""
     found = []
-    for dy in (-_AWAY, _AWAY, 0.0, -2 * _AWAY, 2 * _AWAY):
+    for dy in (-_AWAY, _AWAY, 0.0, -2 * _AWAY, 2 * _AWAY, -3 * _AWAY, 3 * _AWAY):
         middle = one.y + dy
         top, bottom = middle - _HEIGHT / 2, middle + _HEIGHT / 2
         right, left = one.x + (_AWAY if dy == 0 else 7), one.x - (_AWAY if dy == 0 else 7)

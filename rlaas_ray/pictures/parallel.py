@@ -13,7 +13,7 @@ from rlaas_ray.pictures import chart, labels
 from rlaas_ray.pictures.found import Found, Point
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 136.0, 62.0, 40.0
-_CHARACTER = 6.6
+_CHARACTER = 8.2
 _CLOUD = 28.0  # so many lines may lie over one another before they are drawn fainter
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from rlaas_ray.pictures import chart, labels
-from rlaas_ray.pictures.found import Found, Point
+from rlaas_ray.pictures.found import Found, Objective, Point
 
 WIDTH, HEIGHT = 640.0, 470.0
 SCALE, CENTRE = 270.0, (320.0, 222.0)
@@ -121,16 +121,17 @@ def _axis(found: Found, axis: chart.Axis, *, column: int, which: int, eye: _Eye)
         _text(along(axis.at(tick)), text=chart.shown(tick), kind="tick", anchor=anchor, off=(dx, dy), eye=eye)
         for tick in axis.ticks()
     ]
-    objective = found.objectives[column]
-    title = f"{labels.short(objective.label, most=26)} ({'less' if objective.less else 'more'} is better)"
-    if which == 2:
-        parts.append(_text((0, 1, 1), text=title, kind="head", anchor="start", off=(-30, -14), eye=eye))
-    else:
-        off = (14.0, 44.0) if which == 0 else (-14.0, 44.0)
-        parts.append(
-            _text(along(0.5), text=title, kind="head", anchor="start" if which == 0 else "end", off=off, eye=eye)
-        )
+    parts.append(_head(found.objectives[column], which=which, eye=eye))
     return "".join(parts)
+
+
+def _head(objective: Objective, *, which: int, eye: _Eye) -> str:
+    """The name of an axis: of the floor in the corner below it, where any length has room; upwards above its end."""
+    title = f"{labels.short(objective.label, most=22)} ({'less' if objective.less else 'more'} is better)"
+    if which == 2:
+        return _text((0, 1, 1), text=title, kind="head", anchor="start", off=(-30, -14), eye=eye)
+    x, anchor = (WIDTH - 8, "end") if which == 0 else (8.0, "start")
+    return f'<text class="head" text-anchor="{anchor}" x="{x:g}" y="{HEIGHT - 12:g}">{escape(title)}</text>'
 
 
 def _text(p: Place, *, text: str, kind: str, anchor: str, off: tuple[float, float], eye: _Eye) -> str:

@@ -229,7 +229,7 @@ def test_labels_do_not_cover_one_another_where_there_is_room() -> None:
     placed = [ET.fromstring(text) for text in labels.placed(wanted, box=(0, 0, 400, 200))]
     boxes = []
     for text in placed:
-        width = 7.0 * len(text.text or "")
+        width = 7.6 * len(text.text or "")
         x, y = float(text.attrib["x"]), float(text.attrib["y"])
         left = {"start": x, "end": x - width, "middle": x - width / 2}[text.attrib["text-anchor"]]
         boxes.append((left, y - 9, left + width, y + 3))
