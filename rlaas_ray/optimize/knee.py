@@ -13,6 +13,7 @@ from rlaas_ray.specs.arrays import F64
 
 Basis = Literal["plane", "trade-off", "balance"]
 _NEAR = 0.125  # of the normalised front; also at least 2 m neighbours (both as in pymoo's HighTradeoffPoints)
+_AT_ONCE = 1 << 15  # pairs in a block: what fits the cache
 _BULGE = 1e-9  # less than this beyond the plane is rounding
 
 
@@ -47,16 +48,22 @@ def _beyond(regret: F64) -> F64 | None:
 def _trade_off(regret: F64) -> F64:
     """What the best way to a neighbour loses of what it trades: T / (1 + T), T = lost / gained; 1 where nothing is to gain."""
     points, objectives = regret.shape
-    lost, gained, apart = (np.zeros((points, points)) for _ in range(3))
-    for i in range(objectives):
-        difference = regret[None, :, i] - regret[:, None, i]
-        lost += np.maximum(difference, 0.0)
-        gained += np.maximum(-difference, 0.0)
-        apart += np.square(difference)
-    np.fill_diagonal(apart, np.inf)
     nearest = min(2 * objectives, points - 1)
     if nearest < 1:
         return np.ones(points)
-    reach = np.maximum(np.partition(apart, nearest - 1, axis=1)[:, nearest - 1], _NEAR**2)
-    share = np.where(gained > 0, lost / np.where(gained > 0, lost + gained, 1.0), 1.0)
-    return np.asarray(np.where(apart <= reach[:, None], share, 1.0).min(axis=1))
+    found, columns = np.empty(points), np.ascontiguousarray(regret.T)
+    rows = max(1, _AT_ONCE // points)
+    for first in range(0, points, rows):
+        block = slice(first, first + rows)
+        lost, gained, apart = (np.zeros((len(regret[block]), points)) for _ in range(3))
+        for column in columns:
+            difference = column - column[block, None]
+            apart += np.square(difference)
+            up = np.maximum(difference, 0.0)
+            lost += up
+            gained += up - difference
+        apart[np.arange(len(apart)), np.arange(first, first + len(apart))] = np.inf
+        reach = np.maximum(np.partition(apart, nearest - 1, axis=1)[:, nearest - 1], _NEAR**2)
+        share = np.where(gained > 0, lost / np.where(gained > 0, lost + gained, 1.0), 1.0)
+        found[block] = np.where(apart <= reach[:, None], share, 1.0).min(axis=1)
+    return found
