@@ -118,17 +118,16 @@ def growth(found: Found, *, events: Sequence[Mapping[str, Any]], most: int = 6) 
 
 def _moments(events: Sequence[Mapping[str, Any]], *, most: int) -> list[Mapping[str, Any]]:
     """The first, the last, and those between where the hypervolume passed equal steps."""
-    told = [event for event in events if event.get("front") and finite(event.get("hypervolume")) is not None]
+    told = [event for event in events if event.get("front")]
     if len(told) <= most:
         return told
-    low, high = told[0]["hypervolume"], max(event["hypervolume"] for event in told)
-    wanted = [low + (high - low) * i / (most - 1) for i in range(most)]
-    places = [next(i for i, event in enumerate(told) if event["hypervolume"] >= level) for level in wanted]
-    return [told[i] for i in sorted({*places[:-1], len(told) - 1})]
+    volumes = [finite(event.get("hypervolume")) or 0.0 for event in told]  # none is measured at the very start
+    low, high = volumes[0], max(volumes)
+    levels = [low + (high - low) * i / (most - 1) for i in range(most - 1)]
+    places = [next(i for i, volume in enumerate(volumes) if volume >= level) for level in levels]
+    return [told[i] for i in sorted({*places, len(told) - 1})]
 
 
 def _caption(event: Mapping[str, Any]) -> str:
-    volume = event.get("hypervolume")
-    return (
-        f"generation {event.get('generation', '?')}{f', hypervolume {volume:.4g}' if isinstance(volume, float) else ''}"
-    )
+    volume = finite(event.get("hypervolume"))
+    return f"generation {event.get('generation', '?')}{'' if volume is None else f', hypervolume {volume:.4g}'}"

@@ -124,3 +124,11 @@ def test_the_tutorials_program_trains_serves_decides_and_begins_a_rollout(reader
 )
 def test_programs_of_the_sdks_page_run_as_they_stand(reader: Reader, program: str, says: str) -> None:
     assert says in reader.runs(program)
+
+
+def test_a_front_is_watched_by_a_server(reader: Reader) -> None:
+    url = reader.environment["RLAAS_URL"]
+    said = reader.runs(str(ROOT / "examples" / "front.py"), "--url", url, "--generations", "12", "--population", "40")
+    assert "non-dominated points" in said
+    assert "Chosen:" in (reader.folder / "front" / "live.html").read_text()
+    assert "generation 8," in (reader.folder / "front" / "report.html").read_text()

@@ -83,6 +83,32 @@ def test_the_example_leaves_a_picture_and_a_report(front: Path) -> None:
     assert report.count("generation ") > 4
 
 
+@pytest.mark.slow
+def test_a_search_by_the_command_line_leaves_its_report_and_draws_it_again(tmp_path: Path) -> None:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RLAAS_", "RAY_"))}
+    environment = {**kept, "RLAAS_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+
+    def rlaas(*arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "rlaas_ray.cli", *arguments]
+        return subprocess.run(
+            words, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        )
+
+    zdt1 = ["--problem", "pymoo.problems.multi.zdt:ZDT1", "--generations", "20", "--population-size", "20"]
+    done = rlaas("optimize", *zdt1, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    path = tmp_path / "home" / "runs" / found["id"] / "report.html"
+    assert str(path) in done.stderr
+    assert [moment["generation"] for moment in found["result"]["growth"]] == [1, 2, 4, 8, 16]
+    page = path.read_text()
+    assert page.count("<svg") == 1 + 1 + 6
+    assert found["id"] in page
+    again = rlaas("runs", "report", found["id"], "--out", "again.html")
+    assert again.stdout.strip() == "again.html"
+    assert (tmp_path / "again.html").read_text() == page
+
+
 def seen(page: Path, *, folder: Path, width: int = 1200, dark: bool = False) -> dict:
     """The page as the browser has it, with what the script above found."""
     asked = folder / "asked.html"
