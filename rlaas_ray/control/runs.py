@@ -139,6 +139,7 @@ class Runs:
     def resume(self, run_id: str, *, actor: Actor) -> dict[str, Any]:
         """The next attempt, from the last checkpoint. Raises Conflict unless the run failed or was stopped."""
         now_us = self._clock.now_us()
+        self._bury(run_id, now_us=now_us)
         with self._news() as tx:
             run = rows.get(tx, run_id)
             self._check_place(run.place)
@@ -147,13 +148,26 @@ class Runs:
                     f"run {run_id} cannot be resumed",
                     given=run.state,
                     expected="failed or stopped",
-                    cure="Wait until it has ended." if run.state not in ENDED else "Start a new one.",
+                    cure="Start a new one." if run.state in ENDED else self._until_ended(),
                 )
             fresh: dict[str, Any] = {"place_ref": None, "ended_us": None, "error": None, "lease_until_us": None}
             run = self._move(tx, run, to="queued", actor=actor, action="runs.resume", attempt=run.attempt + 1, **fresh)
             if run.place in self._places:
                 outbox.promise(tx, "submit", payload=_attempt(run), now_us=now_us)
         return documents.run(run)
+
+    def _bury(self, run_id: str, *, now_us: int) -> None:
+        """End a run as lost whose command was killed. A server's loop does that; inline, nobody else is there to."""
+        if not self._inline:
+            return
+        with self._database.read() as tx:
+            run = rows.get(tx, run_id)
+        if run.state not in ENDED and run.lease_until_us is not None and run.lease_until_us < now_us:
+            self._end(run, may_lose=True)
+
+    def _until_ended(self) -> str:
+        killed = f" Where its process was killed, it counts as lost {LEASE_S:.0f} s after its last word."
+        return "Wait until it has ended." + (killed if self._inline else "")
 
     def events(self, run_id: str, *, after: int, limit: int = 500) -> tuple[list[RunEvent], RunState]:
         """Events beyond `after` and the run's state, from one snapshot."""
