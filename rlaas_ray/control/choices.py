@@ -92,16 +92,16 @@ class Choices:
 
 
 def _variables(chosen: Mapping[str, Any], found: Mapping[str, Any]) -> list[float] | None:
-    """The point's variables: the document's own where it is the run's chosen one, else from the run's last checkpoint.
+    """The point's variables: the document's own where it is the run's chosen one, else from the file that the run has left.
 
-    None where neither has them: a search that still runs, an anchor that only the document has, a checkpoint on another disk.
+    None where neither has them: a search that still runs, a file on another disk.
     """
     if "preferences" in found:  # of a policy: each point has its weights
         return list(found["x"][chosen["index"]])
     own = found.get("chosen") or {}
     if own.get("index") == chosen["index"]:
         return own.get("x")
-    path = Path(str(found.get("checkpoint_uri") or ""))
+    path = Path(str(found.get("points_uri") or ""))
     try:
         x, f = state.points(path.read_bytes(), variables=str(found.get("variables_digest")))
     except (OSError, InvalidInput):

@@ -14,8 +14,16 @@ _PREFIX, _SUFFIX = "generation-", ".npz"
 
 def save(directory: Path, data: bytes, *, generation: int) -> Path:
     """Writes `directory/generation-N.npz` by fsync and rename, then removes all but the newest two."""
+    final = write(directory / f"{_PREFIX}{generation:09d}{_SUFFIX}", data)
+    for old in found(directory)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return final
+
+
+def write(final: Path, data: bytes) -> Path:
+    """The file, whole, by fsync and rename."""
+    directory = final.parent
     directory.mkdir(parents=True, exist_ok=True)
-    final = directory / f"{_PREFIX}{generation:09d}{_SUFFIX}"
     partial = directory / f".{final.name}.{os.getpid()}"
     with partial.open("wb") as file:
         file.write(data)
@@ -27,8 +35,6 @@ def save(directory: Path, data: bytes, *, generation: int) -> Path:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    for old in found(directory)[:-KEPT]:
-        old.unlink(missing_ok=True)
     return final
 
 

@@ -1,7 +1,7 @@
 """A search as a job: stepped, told of, saved. What an attempt of a run of kind `optimize` executes.
 
 Called by wiring for one search, and by the host of many, which steps each `SearchJob` itself. Reports through the reporter
-that it is handed; writes nothing but checkpoints below the run's own folder.
+that it is handed; writes nothing but checkpoints and the result's points below the run's own folder.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.runs import Progress
 from rlaas_ray.specs.seams import Clock, Reporter
 
-FOLDER = "checkpoints"
+FOLDER, POINTS = "checkpoints", "points.npz"
 TELLS_S = 0.2  # between two fronts: five a second are enough to watch, and the latest wins
 GROWTH_POINTS = 60  # of the front at generations 1, 2, 4, ..., which the result keeps
 ROWS_TOLD = 20  # metric rows with each front, at most
 _MOVED = 1 << 40  # batches: evaluation is elsewhere already
-SAVES_S, SAVES_AT_MOST_S = 30.0, 1.0  # the longest and the shortest time between two checkpoints
+SAVES_S, SAVES_AT_MOST_S = 30.0, 0.25  # the longest and the shortest time between two checkpoints
+SAVING = 20.0  # times what a checkpoint costs lie between two: a twentieth of a search goes into them at most
 
-DEAR_S, MEASURED = (
-    1e-3,
-    3,
-)  # a row that takes longer may go to Ray, which takes about that for a call; after so many batches
+DEAR_S = 1e-3  # a row that takes longer may go to Ray: a call of it takes about that
+MEASURED = 3  # batches, before it is known what a row takes
 WORTH_S = 20.0  # of evaluation left, or bringing Ray up costs more than it gives
 
 # The document of another run, by its id.
@@ -63,7 +62,7 @@ class SearchJob:
         self.searching, self.tells_s = searching, tells_s
         self._given = given
         self._told_s, self._saved_s = float("-inf"), given.clock.monotonic_s()
-        self._saved_at = searching.generation
+        self._saved_at, self._saving_s = searching.generation, 0.0
         self._rows: list[dict[str, float | int | None]] = []
         self._growth: list[dict[str, Any]] = []
 
@@ -110,9 +109,10 @@ class SearchJob:
 
     def save(self) -> Path:
         """A checkpoint, now."""
-        made = self.searching.generation
+        made, began_s = self.searching.generation, self._given.clock.monotonic_s()
         path = checkpoints.save(self._given.directory / FOLDER, self.searching.save(), generation=made)
         self._saved_at, self._saved_s = made, self._given.clock.monotonic_s()
+        self._saving_s = self._saved_s - began_s
         return path
 
     def finish(self) -> dict[str, Any]:
@@ -121,12 +121,26 @@ class SearchJob:
         found = self.searching.result()
         result = search.document(self.searching.spec, found)
         state = "stopped" if found.stopped else "succeeded"
-        return {**result, "growth": self._growth, "checkpoint_uri": str(path), "state": state}
+        return {
+            **result,
+            "growth": self._growth,
+            "checkpoint_uri": str(path),
+            "points_uri": str(self._points(found) or path),
+            "state": state,
+        }
+
+    def _points(self, found: front.Front) -> Path | None:
+        """The variables of the result's points; None where the checkpoint has them all: it lacks anchors alone."""
+        if not found.anchors:
+            return None
+        arrays = {"archive.x": found.x, "archive.f": found.values * self.searching.subject.sign}
+        data = states.pack({"variables": found.variables_digest}, arrays)
+        return checkpoints.write(self._given.directory / POINTS, data)
 
     def _save_if_due(self) -> None:
         since_s = self._given.clock.monotonic_s() - self._saved_s
         often = self.searching.generation - self._saved_at >= self.searching.spec.checkpoint_every
-        if since_s >= SAVES_S or (often and since_s >= SAVES_AT_MOST_S):
+        if since_s >= SAVES_S or (often and since_s >= max(SAVES_AT_MOST_S, SAVING * self._saving_s)):
             self.save()
 
 

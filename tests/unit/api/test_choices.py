@@ -12,10 +12,10 @@ FRONT = [[1.0, 2.0], [2.0, 6.0], [4.0, 7.0], [8.0, 7.5]]
 
 @pytest.fixture
 def run_id(house) -> str:
-    return searched(house, checkpoint=house.home / "generation-9.npz")
+    return searched(house, points=house.home / "points.npz")
 
 
-def searched(house, *, checkpoint=None, result=True) -> str:
+def searched(house, *, points=None, result=True) -> str:
     """A search that has ended, as its process would have told it."""
     house.tick()
     run = house.ask("POST", "/api/v1/optimization", json={"problem": "5g", "seed": 3}).json()["id"]
@@ -28,11 +28,11 @@ def searched(house, *, checkpoint=None, result=True) -> str:
         "weights": {"cost": 0.5, "gain": 0.5},
         "chosen": {"index": 2, "x": [0.3]},
         "variables_digest": "v",
-        "checkpoint_uri": str(checkpoint),
+        "points_uri": str(points),
     }
-    if checkpoint is not None:
+    if points is not None:
         arrays = {"archive.x": np.array([[0.1], [0.2], [0.3]]), "archive.f": np.array(FRONT[:3]) * [1, -1]}
-        checkpoint.write_bytes(state.pack({"variables": "v"}, arrays))
+        points.write_bytes(state.pack({"variables": "v"}, arrays))
     if result:
         runs.finish(run, attempt=1, final={"state": "succeeded", "result": found}, actor=actor)
     return run
@@ -49,7 +49,7 @@ def test_a_choice_has_its_variables_is_an_event_of_the_run_and_is_found_again(ho
     assert (made["chosen"]["index"], made["chosen"]["x"]) == (
         1,
         [0.2],
-    )  # from the checkpoint: the document has 2's alone
+    )  # from the file: the document has 2's alone
     assert made["chosen"]["objectives"] == {"cost": 2.0, "gain": 6.0}
     events, _ = house.application.runs.events(run_id, after=0)
     kept = next(event for event in events if event.kind == "choice")
@@ -95,7 +95,7 @@ def test_parties_are_resolved_and_found_again(house, run_id) -> None:
     assert refused["relax"]["limit of a on cost"] == {"given": 1.5, "needed": 2.0}
 
 
-def test_without_a_checkpoint_a_point_has_no_variables(house) -> None:
+def test_without_the_file_a_point_has_no_variables(house) -> None:
     run = searched(house)
     assert choose(house, run, method="topsis").json()["chosen"]["x"] is None
     assert choose(house, run, targets={"gain": 7.0}).json()["chosen"]["x"] == [0.3]  # the run's own
