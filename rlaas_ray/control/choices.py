@@ -41,7 +41,7 @@ class Choices:
         frame = None if spec.session is None else self._frame(run_id, seq=spec.session)
         made = choosing.answer(found, spec, frame=frame, rng=np.random.default_rng(run["seed"]))
         if made["chosen"] is not None:
-            made["chosen"]["x"] = _variables(made["chosen"], found)
+            made["chosen"]["x"] = variables(made["chosen"], found)
             if "preferences" in found:
                 names = [one["name"] for one in found["objectives"]]
                 made["chosen"]["preference"] = dict(zip(names, made["chosen"]["x"], strict=True))
@@ -91,7 +91,7 @@ class Choices:
         return frame
 
 
-def _variables(chosen: Mapping[str, Any], found: Mapping[str, Any]) -> list[float] | None:
+def variables(chosen: Mapping[str, Any], found: Mapping[str, Any]) -> list[float] | None:
     """The point's variables: the document's own where it is the run's chosen one, else from the file that the run has left.
 
     None where neither has them: a search that still runs, a file on another disk.
