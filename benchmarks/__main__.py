@@ -21,6 +21,7 @@ EACH = (
     ["benchmarks.tuning"],
     ["benchmarks.faults"],
     ["benchmarks.canary"],
+    ["benchmarks.choice"],
     ["benchmarks.serving"],
 )
 
