@@ -243,7 +243,10 @@ class Searching:
             )
         sign, weight = self.subject.sign, self.subject.weight
         measured = self._volume.final(archive.f)
-        values = archive.f * sign
+        order = np.argsort(
+            archive.f[:, 0] * sign[0], kind="stable"
+        )  # the document's: the reason counts points as it does
+        x, values = archive.x[order], archive.f[order] * sign
         method: Method = self.effort.choose if len(weight) > 1 else "topsis"
         picked = choice.choose(
             values,
@@ -254,14 +257,14 @@ class Searching:
         )
         return front.Front(
             objectives=self.subject.objectives,
-            x=archive.x,
+            x=x,
             values=values,
             score=picked.score,
             weight=weight / weight.sum(),
             chosen=picked.index,
             method=method,
             reason=picked.reason,
-            named=variables.of(self.subject.problem).named(archive.x[picked.index]),
+            named=variables.of(self.subject.problem).named(x[picked.index]),
             hypervolume=measured.value,
             hypervolume_raw=measured.raw,
             trace=measured.trace,

@@ -136,11 +136,11 @@ def _choice(found: Found) -> str:
         for name, values, mark in rows
     )
     table = f'<div class="scroll"><table>{_head(found, first="point")}<tbody>{lines}</tbody></table></div>'
-    return page.section(
-        "choice",
-        title="The chosen point",
-        parts=(f"<p>{escape(found.reason[:1].upper() + found.reason[1:])}</p>", table),
-    )
+    told = found.reason[:1].upper() + found.reason[1:]
+    size = found.facts.get("front_size")
+    if isinstance(size, int) and size > len(found.rows):
+        told += f" (Points are counted in the whole front, of which {len(found.rows):,} are drawn.)"
+    return page.section("choice", title="The chosen point", parts=(f"<p>{escape(told)}</p>", table))
 
 
 def _growth(found: Found, *, events: Sequence[Mapping[str, Any]]) -> str:
