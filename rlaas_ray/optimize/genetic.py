@@ -160,28 +160,28 @@ class Genetic:
         missing = self._size
         # A few more at once cost less than another round; as many as were known already the last time.
         spare = self._spare
-        for _ in range(REFILLS):
+        for round_ in range(REFILLS):
             matings = -(-(missing + spare) // 2)
             first, second = ranking.parents(self._goodness, rows=len(self._x), matings=matings, rng=self._rng)
             x = self._setup.variation.children(self._x, first=first, second=second, each=2, rng=self._rng)
             own = duplicates.hashes(x, self._weight)
             new = duplicates.new_rows(x, hashed=own, among=(self._x, *found), among_hashed=(self._hash, *hashed))
-            if not found:
+            if round_ == 0:
                 known = 0 if new is None else len(new) - int(new.sum())
                 self._spare = min(known + SPARE, self._size) if known else 0
             if new is not None:
                 x, own = _packed(x, own, new=new, most=missing)
-            found.append(x[:missing])
-            hashed.append(own[:missing])
-            missing -= len(found[-1])
+            if len(x):
+                found.append(x[:missing])
+                hashed.append(own[:missing])
+                missing -= len(found[-1])
             if missing == 0:
                 break
             spare = 0
         if len(found) == 1:
             return found[0], hashed[0]
-        x, own = np.concatenate(found), np.concatenate(hashed)
-        if len(x):
-            return x, own
+        if found:
+            return np.concatenate(found), np.concatenate(hashed)
         x = self._setup.variation.sample(1, self._rng)
         return x, duplicates.hashes(x, self._weight)
 

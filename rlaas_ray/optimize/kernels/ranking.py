@@ -47,7 +47,7 @@ def crowding(f: F64, *, rank: Ranks) -> F64:
     value = columns.reshape(-1)[order]
     span = value[:, ends] - value[:, starts]
     constant = span == 0.0
-    gap = np.empty((m, n))
+    gap = np.zeros((m, n))
     gap[:, 1:-1] = value[:, 2:] - value[:, :-2]
     scale = np.where(constant, np.inf, span)
     if len(starts) == 1:

@@ -177,7 +177,7 @@ def test_the_front_of_a_mixed_problem_is_that_of_all_its_settings(name: str) -> 
     every = np.array(list(itertools.product(range(6), range(2), range(3))), dtype=np.float64)
     f, _, _ = evaluation.evaluate(problem, every)
     wanted = np.unique(f[moocore.is_nondominated(f)], axis=0)
-    assert np.array_equal(archive_of(problem, name, size=12, generations=12), wanted)
+    assert np.array_equal(archive_of(problem, name, size=12, generations=20), wanted)
 
 
 class Tour(Problem):
