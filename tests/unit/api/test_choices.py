@@ -1,18 +1,31 @@
 """A point taken from a run's front: made, written down, found again, with its variables; who may, and what is refused."""
 
+import asyncio
+
+import httpx
 import numpy as np
 import pytest
 
 from rlaas_ray.control.actor import Actor
 from rlaas_ray.optimize import state
+from rlaas_ray.sdk.async_client import AsyncRLaaSClient
+from rlaas_ray.testing.house import House
 
 OBJECTIVES = [{"name": "cost", "unit": "EUR", "direction": "min"}, {"name": "gain", "unit": "1", "direction": "max"}]
 FRONT = [[1.0, 2.0], [2.0, 6.0], [4.0, 7.0], [8.0, 7.5]]
 
 
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """One for all: each test has a run of its own."""
+    made = House(tmp_path_factory.mktemp("choices") / "home")
+    yield made
+    made.application.close()
+
+
 @pytest.fixture
-def run_id(house) -> str:
-    return searched(house, points=house.home / "points.npz")
+def run_id(house, tmp_path) -> str:
+    return searched(house, points=tmp_path / "points.npz")
 
 
 def searched(house, *, points=None, result=True) -> str:
@@ -65,7 +78,8 @@ def test_a_choice_has_its_variables_is_an_event_of_the_run_and_is_found_again(ho
 def test_a_choice_is_audited(house, run_id) -> None:
     made = choose(house, run_id).json()
     rows = house.ask("GET", "/api/v1/audit?limit=50").json()["items"]
-    assert [row["detail"]["seq"] for row in rows if row["action"] == "runs.choose"] == [made["seq"]]
+    chosen = [row for row in rows if row["action"] == "runs.choose" and row["object"] == f"run:{run_id}"]
+    assert [row["detail"]["seq"] for row in chosen] == [made["seq"]]
 
 
 def test_the_same_request_sent_twice_is_one_choice(house, run_id) -> None:
@@ -135,3 +149,18 @@ def test_a_misspelt_objective_is_named(house, run_id) -> None:
     found = choose(house, run_id, weights={"coste": 1}).json()
     assert "Did you mean 'cost'?" in found["cure"]
     assert found["errors"][0]["pointer"] == "/weights/coste"
+
+
+def test_the_client_chooses_by_the_handle_and_by_the_noun(house, run_id) -> None:
+    async def chosen():
+        transport = httpx.ASGITransport(app=house.api)
+        async with AsyncRLaaSClient("http://127.0.0.1:8000", api_key=house.key, transport=transport) as client:
+            search = await client.optimization.get(run_id)
+            made = await search.choose(method="knee")
+            other = await client.optimization.choose(run_id, targets={"gain": np.float64(7)})
+            return made, other, await search.choices()
+
+    made, other, listed = asyncio.run(chosen())
+    assert (made.chosen["index"], made.method, made.runner_up["index"]) == (1, "knee", 2)
+    assert made.reason == made.raw["reason"]
+    assert [one["seq"] for one in listed] == [other.seq, made.seq]
