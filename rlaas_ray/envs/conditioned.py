@@ -29,6 +29,37 @@ _PURPOSE = 0x50726566  # of the draws, far from those of the domains
 _TINY = 1e-9
 
 
+class Draws:
+    """The weights (B, m) of the episodes that run in B envs, next ones when they end."""
+
+    weights: F64
+    _streams: philox.Streams
+
+    def __init__(self, *, num_envs: int, seed: int | None, first_index: int, size: int) -> None:
+        self._num_envs, self._first_index, self._size = num_envs, first_index, size
+        self._begun = False
+        self._take(0 if seed is None else seed)
+
+    def begin(self, seed: int | Sequence[int] | None) -> None:
+        """All envs start an episode: the first of a new seed, else the next one."""
+        if seed is not None:
+            self._take(seed)
+        elif self._begun:
+            self.end(np.ones(self._num_envs, dtype=np.bool_))
+        self._begun = True
+
+    def end(self, rows: Bool) -> None:
+        """The episodes of these envs (B,) are over."""
+        episode = self._streams.episode + rows.astype(np.uint32)
+        self._streams = philox.Streams(seed=self._streams.seed, index=self._streams.index, episode=episode)
+        self.weights = self.weights.copy()
+        self.weights[rows] = draws(self._streams.take(rows), size=self._size)
+
+    def _take(self, seed: int | Sequence[int]) -> None:
+        self._streams = philox.streams(seed, num_envs=self._num_envs, first_index=self._first_index)
+        self.weights = draws(self._streams, size=self._size)
+
+
 class Conditioned(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """`env` with observations in `preferences.space` and rewards w . r, new weights w for each episode.
 
@@ -43,22 +74,20 @@ class Conditioned(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.single_action_space, self.action_space = env.single_action_space, env.action_space
         self._same_step = env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
-        self._first_index = first_index
-        self._streams = philox.streams(seed, num_envs=self.num_envs, first_index=first_index)
-        self._begun = False
+        self._drawn = Draws(num_envs=self.num_envs, seed=seed, first_index=first_index, size=preference.size)
         self._ended: Bool = np.zeros(self.num_envs, dtype=np.bool_)
-        self.weights = draws(self._streams, size=preference.size)
+
+    @property
+    def weights(self) -> F64:
+        """Of the episodes that run now, (B, m)."""
+        return self._drawn.weights
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """All envs start an episode, each with its weights."""
-        if seed is not None:
-            self._streams = philox.streams(seed, num_envs=self.num_envs, first_index=self._first_index)
-            self.weights = draws(self._streams, size=self.preference.size)
-        elif self._begun:
-            self._next(np.ones(self.num_envs, dtype=np.bool_))
-        self._begun, self._ended = True, np.zeros(self.num_envs, dtype=np.bool_)
+        self._drawn.begin(seed)
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)
         seen, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]  # a list is fine
         return self._observed(seen), info
 
@@ -71,10 +100,10 @@ class Conditioned(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if self._same_step:
             if self._ended.any():
                 self._close(info)
-                self._next(self._ended)
+                self._drawn.end(self._ended)
         elif over.any():  # NEXT_STEP: this step began their next episodes and ignored the action
             reward = np.where(over, 0.0, reward)
-            self._next(over)
+            self._drawn.end(over)
         return self._observed(seen), reward, terminated, truncated, info
 
     def close(self, **kwargs: Any) -> None:
@@ -90,13 +119,6 @@ class Conditioned(gymnasium.vector.VectorEnv[Any, Any, Any]):
         for row in np.flatnonzero(self._ended):
             last[row] = preferences.observed(info["final_obs"][row], weights=self.weights[row].astype(np.float32))
         info["final_obs"] = last
-
-    def _next(self, rows: Bool) -> None:
-        episode = self._streams.episode + rows.astype(np.uint32)
-        self._streams = philox.Streams(seed=self._streams.seed, index=self._streams.index, episode=episode)
-        fresh = draws(self._streams.take(rows), size=self.preference.size)
-        self.weights = self.weights.copy()
-        self.weights[rows] = fresh
 
 
 def draws(streams: philox.Streams, *, size: int) -> F64:

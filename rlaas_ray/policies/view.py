@@ -61,6 +61,17 @@ class ViewProgram:
         """D, the entries of the flat observation."""
         return int(self.matrix.shape[0])
 
+    def with_weights(self, size: int) -> ViewProgram:
+        """The program of a policy conditioned on `size` weights, which follow the flat observation: each unit observes them."""
+        flat = self.flat_size
+        moved = self.index + np.where(self.index >= flat, size, 0)
+        each = np.broadcast_to(flat + np.arange(size, dtype=np.int64), (self.units, size))
+        return ViewProgram(
+            index=np.concatenate([moved, each], axis=1),
+            matrix=np.concatenate([self.matrix, np.zeros((size, self.matrix.shape[1]), np.float32)]),
+            offset=self.offset,
+        )
+
     def apply(self, observations: F32) -> F32:
         """(n, D) -> (n, units, d)."""
         extended = np.concatenate([observations, observations @ self.matrix + self.offset], axis=1)

@@ -182,12 +182,11 @@ class TrainSpec(Document):
             "reward": self.reward is not None,
             "multi_agent": self.multi_agent is not None,
             "dataset": self.dataset is not None,
-            "view: shared": self.view == "shared",
             "fast: off": self.fast == "off",
         }
         given = [name for name, is_given in others.items() if is_given]
         if given:
-            msg = f"preference: conditioned without {given[0]}: the weights are drawn for each episode of the flat env"
+            msg = f"preference: conditioned without {given[0]}: the weights are drawn for each episode"
             raise ValueError(msg)
         return self
 

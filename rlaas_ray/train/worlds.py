@@ -109,8 +109,12 @@ class Worlds:
         return registry.spaces(self.env, config=self.config)[1] if self.shared else self.action_space
 
     def view(self) -> view.TrainingView | None:
-        """The shared view, if rows are units."""
-        return registry.training_view(self.env) if self.shared else None
+        """The shared view, if rows are units; they observe the weights of a preference as well."""
+        found = registry.training_view(self.env) if self.shared else None
+        if found is None or self.preference is None:
+            return found
+        assert isinstance(found, view.Weighable)  # `of` refused others
+        return view.ConditionedView(own=found, preference=self.preference)
 
     def of_group(self, group: Group) -> Worlds:
         """What one policy of a multi-agent env sees and does."""
@@ -204,18 +208,30 @@ def _conditioned(
     action_space: gymnasium.Space[Any],
     folder: str | None,
 ) -> Worlds:
-    """Whole envs under weights that are drawn; what these weigh is found on worlds of their own, before any training."""
+    """Envs under weights that are drawn; what these weigh is found on worlds of their own, before any training."""
 
     def make_vector(envs: int) -> VectorEnv:
         return registry.make_vector(spec.env, num_envs=envs, seed=_PREFERENCE_SEED, config=spec.env_arguments)
 
     preference = conditioned.preference_of(spec.env, make_vector, seed=_PREFERENCE_SEED)
+    units = None if spec.view == "flat" else registry.training_view(spec.env)
+    if spec.view == "shared" and not isinstance(units, view.Weighable):
+        raise InvalidInput(
+            f"view of {spec.env} under a preference",
+            given="shared",
+            expected="auto or flat",
+            cure="Its units, if it has some, have rewards of their own that weights do not change.",
+        )
+    shared = view.ConditionedView(own=units, preference=preference) if isinstance(units, view.Weighable) else None
+    own = preferences.space(observation_space, size=preference.size)
     return Worlds(
         env=spec.env,
-        observation_space=preferences.space(observation_space, size=preference.size),
-        action_space=action_space,
+        observation_space=own if shared is None else shared.observation_space,
+        action_space=action_space if shared is None else shared.action_space,
         config=dict(spec.env_arguments),
         preference=preference,
+        units=1 if shared is None else shared.units,
+        shared=shared is not None,
         folder=folder,
     )
 

@@ -12,17 +12,18 @@ most coupled neighbours of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from rlaas_ray.envs import modes, vector
+from rlaas_ray.envs import conditioned, modes, vector, view
 from rlaas_ray.envs.ran import dynamics, env, measures, radio
 from rlaas_ray.policies import decoders
 from rlaas_ray.policies import view as programs
+from rlaas_ray.policies.preferences import Preference
 from rlaas_ray.specs.arrays import F32, F64, I64, Bool
 
 UNITS, PROPOSAL = measures.CELLS, 4
@@ -32,6 +33,7 @@ _FORGET = 0.02
 _WIDTH_LG = 0.15
 _HOURS = 24
 _MEANS = measures.FEATURES
+Weights = Sequence[float] | Sequence[F64]  # of the network's objectives; arrays (B, 1) where each network has its own
 
 
 class RanView:
@@ -111,31 +113,56 @@ class RanView:
         params = dynamics.params(mode, weights=weights, **(config or {}))
         return CellVectorEnv(self, params, num_envs=num_envs, seed=seed, first_index=first_index)
 
+    def make_conditioned(
+        self,
+        *,
+        num_envs: int,
+        seed: int,
+        first_index: int = 0,
+        preference: Preference,
+        config: Mapping[str, Any] | None = None,
+    ) -> CellVectorEnv:
+        """num_envs * 21 rows, each network under the weights of its day."""
+        params = dynamics.params(None, weights=None, **(config or {}))
+        own = view.ConditionedView(own=self, preference=preference)
+        drawn = conditioned.Draws(num_envs=num_envs, seed=seed, first_index=first_index, size=preference.size)
+        return CellVectorEnv(own, params, num_envs=num_envs, seed=seed, first_index=first_index, drawn=drawn)
+
 
 class CellVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
     """Rows are cells and never end: behind them networks start their next day unseen, and `info` tells of their true episodes."""
 
     def __init__(
-        self, view: RanView, params: dynamics.Params, *, num_envs: int, seed: int | None, first_index: int
+        self,
+        own: view.TrainingView,
+        params: dynamics.Params,
+        *,
+        num_envs: int,
+        seed: int | None,
+        first_index: int,
+        drawn: conditioned.Draws | None = None,
     ) -> None:
-        self.view, self.networks = view, num_envs
+        """`drawn`: weights of each network, which change with its days and which the rows observe."""
+        self.view, self.networks = own, num_envs
         self.num_envs = num_envs * UNITS
-        self.single_observation_space, self.single_action_space = view.observation_space, view.action_space
-        self.observation_space = gymnasium.vector.utils.batch_space(view.observation_space, self.num_envs)
-        self.action_space = gymnasium.vector.utils.batch_space(view.action_space, self.num_envs)
+        self.single_observation_space, self.single_action_space = own.observation_space, own.action_space
+        self.observation_space = gymnasium.vector.utils.batch_space(own.observation_space, self.num_envs)
+        self.action_space = gymnasium.vector.utils.batch_space(own.action_space, self.num_envs)
         self._inner = vector.DomainVectorEnv(
             _Detailed(params), num_envs=num_envs, seed=seed, first_index=first_index, autoreset=AutoresetMode.SAME_STEP
         )
         self.metadata = {**self._inner.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
-        self._program, self._decoder = view.program, view.decoder
+        self._program, self._decoder = own.program, own.decoder
         self._tail = Tail()
-        self._weights = params.weights
+        self._weights, self._drawn = params.weights, drawn
         self._neighbours = env.neighbours()
         self._flat: Any = np.zeros((num_envs, measures.OBSERVATION), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[F32, dict[str, Any]]:
         """New days in all networks; what the rewards know of latencies stays."""
         self._flat, _ = self._inner.reset(seed=seed)
+        if self._drawn is not None:
+            self._drawn.begin(seed)
         return self._rows(), {}
 
     def step(self, actions: Any) -> tuple[F32, F64, Bool, Bool, dict[str, Any]]:
@@ -143,13 +170,23 @@ class CellVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         proposed = np.asarray(actions, dtype=np.float64).reshape(self.networks, -1)
         executed = self._decoder.decode(proposed, observations=self._flat)
         self._flat, reward, _, truncated, info = self._inner.step(executed)
-        local = self._tail.local_reward(info, weights=self._weights, neighbours=self._neighbours)
+        weights: Weights = self._weights
+        if self._drawn is not None:
+            now = self._drawn.weights
+            weights = tuple(now[:, k : k + 1] for k in range(now.shape[1]))
+            reward = conditioned.weighed(info["normalised"], weights=now)
+            if truncated.any():
+                self._drawn.end(truncated)
+        local = self._tail.local_reward(info, weights=weights, neighbours=self._neighbours)
         mixed = BETA * UNITS * reward[:, None] + (1.0 - BETA) * local
         never = np.zeros(self.num_envs, np.bool_)
         return self._rows(), mixed.ravel(), never, never.copy(), {"env_reward": reward, "env_done": truncated}
 
     def _rows(self) -> F32:
-        return self._program.apply(self._flat).reshape(self.num_envs, OBSERVATION)
+        seen = self._flat
+        if self._drawn is not None:
+            seen = np.concatenate([seen, self._drawn.weights.astype(np.float32)], axis=1)
+        return self._program.apply(seen).reshape(self.num_envs, -1)
 
 
 class Tail:
@@ -159,7 +196,7 @@ class Tail:
         self.lg_p95 = np.full(_HOURS, np.nan)
         self.slope = np.full(_HOURS, np.nan)
 
-    def local_reward(self, info: Mapping[str, Any], *, weights: tuple[float, ...], neighbours: I64) -> F64:
+    def local_reward(self, info: Mapping[str, Any], *, weights: Weights, neighbours: I64) -> F64:
         """(B, 21): minus the deficits around each cell, on the scale of C * network reward; learns from the sample afterwards."""
         hour: I64 = info["hour"] // 4
         tail: F64 = info["lg_tail"]
@@ -170,7 +207,7 @@ class Tail:
         found: F64 = -UNITS * (deficits + deficits[:, neighbours].sum(axis=2))
         return found
 
-    def _deficits(self, info: Mapping[str, Any], *, hour: I64, weights: tuple[float, ...]) -> F64:
+    def _deficits(self, info: Mapping[str, Any], *, hour: I64, weights: Weights) -> F64:
         demand, cell = info["demand"], info["attached"]
         networks, users = demand.shape
         distance = (info["lg_latency"] - self.lg_p95[hour][:, None]) / _WIDTH_LG

@@ -8,6 +8,7 @@ import pytest
 from deep_sea import CONVEX
 from pydantic import ValidationError
 
+from rlaas_ray.envs import registry
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.evaluation import vector_returns
 from rlaas_ray.optimize import choosing
@@ -22,7 +23,7 @@ from rlaas_ray.testing.bundles import a_bundle
 from rlaas_ray.testing.reporter import TwinReporter
 from rlaas_ray.train import fronts, runner, worlds
 
-TINY = "rlaas/RanControl-tiny-v1"
+RAN, TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,6 @@ TINY = "rlaas/RanControl-tiny-v1"
         ({"reward": "m:f"}, "reward"),
         ({"multi_agent": "shared"}, "multi_agent"),
         ({"algorithm": "bc", "dataset": "log:cells"}, "dataset"),
-        ({"view": "shared"}, "view: shared"),
         ({"fast": "off"}, "fast: off"),
     ],
 )
@@ -48,14 +48,46 @@ def test_an_evaluation_is_of_one_point_or_of_all() -> None:
 
 
 def test_worlds_of_whole_envs_under_weights_and_without() -> None:
-    found = worlds.of(TrainSpec(env="rlaas/RanControl-v1", preference="conditioned"))
-    assert not found.shared  # its shared view has no place for weights
+    found = worlds.of(TrainSpec(env=RAN, preference="conditioned", view="flat"))
+    assert not found.shared
     assert found.preference is not None
     assert found.preference.scale is None  # the env's own normalised entries
     assert found.observation_space["observation"] == found.flat_observation_space
-    assert (
-        found.preference == worlds.of(TrainSpec(env="rlaas/RanControl-v1", preference="conditioned", seed=5)).preference
+    assert found.preference == worlds.of(TrainSpec(env=RAN, preference="conditioned", seed=5)).preference
+
+
+def test_cells_observe_the_weights_of_their_network_and_are_rewarded_by_them() -> None:
+    """Under weights that happen to be all on one objective, a network's reward is that of a network made for it."""
+    found = worlds.of(TrainSpec(env=RAN, preference="conditioned"))
+    assert found.shared
+    env = found.make(envs=2, seed=2, first_index=0)
+    seen, _ = env.reset()
+    weights = seen[:, -4:].reshape(2, 21, 4)
+    np.testing.assert_array_equal(weights, weights[:, :1].repeat(21, axis=1))
+    assert len(np.unique(weights[:, 0], axis=0)) == 2
+    plain = registry.training_view(RAN).make_vector(
+        num_envs=2, seed=2, weights=tuple(weights[1, 0].astype(float) / weights[1, 0].sum())
     )
+    own, _ = plain.reset()
+    np.testing.assert_array_equal(seen[:, :-4], own)
+    actions = np.random.default_rng(0).normal(size=(42, 4)) * 0.1
+    after, _, _, _, info = env.step(actions)
+    _, _, _, _, other = plain.step(actions)
+    assert info["env_reward"][1] == pytest.approx(other["env_reward"][1], rel=1e-6)
+    for _ in range(95):
+        after, _, _, _, info = env.step(actions)
+    assert info["env_done"].all()
+    fresh = after[:, -4:].reshape(2, 21, 4)
+    assert (fresh[:, 0] != weights[:, 0]).any(axis=1).all()
+
+
+def test_a_program_with_weights_gives_the_units_what_it_gave_and_the_weights() -> None:
+    program = registry.training_view(RAN).program
+    flat = np.random.default_rng(0).normal(size=(5, program.flat_size)).astype(np.float32)
+    weights = np.random.default_rng(1).random((5, 4)).astype(np.float32)
+    found = program.with_weights(4).apply(np.concatenate([flat, weights], axis=1))
+    np.testing.assert_allclose(found[:, :, :-4], program.apply(flat), rtol=1e-6)
+    np.testing.assert_array_equal(found[:, :, -4:], weights[:, None].repeat(21, axis=1))
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn", "sac"])
