@@ -17,9 +17,9 @@ import numpy as np
 from pymoo.core.problem import Problem
 from pymoo.problems.many import dtlz, wfg
 from pymoo.problems.multi import zdt
-from pymoo.util.ref_dirs import get_reference_directions
 
 from rlaas_ray.errors import InvalidInput, NotBuilt, nearest
+from rlaas_ray.optimize.kernels import directions
 from rlaas_ray.specs.arrays import F64
 
 POINTS = 500
@@ -145,20 +145,12 @@ def _bits(_: int, __: int) -> F64:
     return _curve(x, 10.0 / x)
 
 
-def simplex(points: int, objectives: int) -> F64:
-    """Das-Dennis points of the unit simplex, as many as fit into `points`. (k, m)."""
-    parts = 1
-    while math.comb(parts + objectives, objectives - 1) <= points:
-        parts += 1
-    return np.asarray(get_reference_directions("das-dennis", objectives, n_partitions=parts), dtype=np.float64)
-
-
 def _plane(points: int, objectives: int) -> F64:
-    return 0.5 * simplex(points, objectives)
+    return 0.5 * directions.fitting(objectives, population_size=points)
 
 
 def _sphere(points: int, objectives: int) -> F64:
-    direction = simplex(points, objectives)
+    direction = directions.fitting(objectives, population_size=points)
     return np.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True), dtype=np.float64)
 
 

@@ -24,8 +24,9 @@ from pymoo.core.termination import NoTermination
 from pymoo.termination.max_gen import MaximumGenerationTermination
 
 from rlaas_ray.errors import Conflict, InvalidInput, NotBuilt
-from rlaas_ray.optimize import benchmarks, mixing, operators, variables
+from rlaas_ray.optimize import mixing, operators, variables
 from rlaas_ray.optimize.evolution import Population, told
+from rlaas_ray.optimize.kernels import directions
 from rlaas_ray.optimize.kernels.variation import Variation
 from rlaas_ray.specs.arrays import F64, Array, Bool
 
@@ -52,7 +53,7 @@ class _Given:
         }
 
     def directions(self) -> F64:
-        return benchmarks.simplex(self.size, int(self.problem.n_obj))
+        return directions.fitting(int(self.problem.n_obj), population_size=self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

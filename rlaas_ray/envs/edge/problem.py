@@ -40,7 +40,7 @@ _SIZES: Mapping[str, Callable[[], model.Params]] = {
 
 
 class EdgeStaticProblem(Problem):  # type: ignore[misc, no-any-unimported]  # pymoo has no types
-    """`edge_placement` for pymoo: x (n, S N) in [0, 16], rounded to whole pods, service-major.
+    """`edge_placement` for pymoo: x int (n, S N) in 0..16, service-major; numbers in between are rounded.
 
     Constraints, kept where <= 0: late requests over `late_limit`, then cores and GiB over each node's, as shares of them. The
     5 % that EdgePlacement allows is barely within reach of a placement that never moves (4.5 to 4.9 % was the least found).
@@ -91,6 +91,7 @@ class EdgeStaticProblem(Problem):  # type: ignore[misc, no-any-unimported]  # py
             n_ieq_constr=1 + 2 * nodes,
             xl=0.0,
             xu=float(self.params.instance.pod_limit),
+            vtype=int,
         )
 
     def judged(self, x: F64) -> tuple[F64, F64]:
