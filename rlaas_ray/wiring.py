@@ -240,6 +240,7 @@ def host(
         runs=settings.home / "runs",
         clock=clock,
         waited_s=processes.waiting(),
+        elsewhere=functools.partial(_on_ray, clock=clock),
         provenance=provenance.read(Path.cwd()),
     )
     serving = hosts.Host(inbox, seams, rules=hosting.rules(cores=os.cpu_count() or 1), alone=alone)
@@ -248,7 +249,7 @@ def host(
     told.start()
     serving.serve(stop)
     over.set()
-    serving.save()
+    serving.close()
     told.close()
     if alone and serving.empty:
         inbox.leave()

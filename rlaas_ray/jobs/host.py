@@ -23,6 +23,7 @@ from rlaas_ray.jobs.inbox import Inbox, Mark, Order
 from rlaas_ray.jobs.scheduler import Job, Rules
 from rlaas_ray.jobs.searching import SearchJob
 from rlaas_ray.optimize import problems, stopping
+from rlaas_ray.optimize.search import Searching
 from rlaas_ray.specs import document
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.runs import Run
@@ -64,6 +65,7 @@ class _Held:
     job: Job
     line: Any = None  # a Line that is a Reporter; Python has no name for both
     search: SearchJob | None = None
+    batches: int = 0
     ending: bool = False
     moves: bool = False
 
@@ -73,7 +75,8 @@ class Seams:
     """What a host acts with.
 
     `open` gives the line of an order, `lookup` another run's document; `move` hands an order to a host of its own; `waited_s`
-    says how long this thread has waited for a core so far, which is no search's doing.
+    says how long this thread has waited for a core so far, which is no search's doing; `elsewhere` evaluates on Ray what turned
+    out dear, in a host of its own.
     """
 
     open: Callable[[Order], Any]
@@ -82,6 +85,7 @@ class Seams:
     runs: Path
     clock: Clock
     waited_s: Callable[[], float]
+    elsewhere: searching.Elsewhere
     provenance: Mapping[str, Any]
 
 
@@ -95,6 +99,7 @@ class Host:
         self._held: dict[str, _Held] = {}
         self._looked_s = float("-inf")
         self._began_s = seams.clock.now_us() / 1e6
+        self._open = contextlib.ExitStack()
         self._mark = Mark(inbox)
         self._stepping: tuple[str, float] | None = None
         self._blame(self._mark.before)
@@ -130,12 +135,13 @@ class Host:
                 self._turn(held, among=len(active))
         return bool(active)
 
-    def save(self) -> None:
+    def close(self) -> None:
         """A checkpoint of everything: the process ends, its work does not."""
         for held in self._held.values():
             if held.search is not None and not held.ending:
                 with contextlib.suppress(RlaasError, OSError):
                     held.search.save()
+        self._open.close()
 
     def stuck(self) -> str | None:
         """The search that has held the core for too long; asked by another thread."""
@@ -185,9 +191,10 @@ class Host:
         """Claim what may begin; begin what was claimed."""
         queue = [held.job for held in self._held.values() if held.line is None]
         active = [held.job for held in self._held.values() if held.line is not None and not held.ending]
-        if queue:
-            for name in scheduler.admit(queue, active, rules=self._rules, now_s=self._seams.clock.monotonic_s()):
-                self._held[name].line = self._seams.open(self._held[name].order)
+        now_s = self._seams.clock.monotonic_s()
+        never = [job.id for job in queue if not scheduler.fits(job, rules=self._rules)]  # claimed, and told so
+        for name in (*scheduler.admit(queue, active, rules=self._rules, now_s=now_s), *never):
+            self._held[name].line = self._seams.open(self._held[name].order)
         for held in self._held.values():
             if held.line is not None and held.line.run is not None and held.search is None and not held.ending:
                 with self._one(held):
@@ -243,6 +250,7 @@ class Host:
     def _step(self, held: _Held, search: SearchJob) -> None:
         began_s, waited_s = self._seams.clock.monotonic_s(), self._seams.waited_s()
         self._stepping = (held.order.name, began_s)
+        self._evaluated_elsewhere(held, search.searching)
         made = search.step()
         if held.line.beat(searching.progress(made)) == "stopping":
             search.searching.stop()
@@ -250,6 +258,15 @@ class Host:
         held.job = scheduler.charge(held.job, ms=1e3 * max(took_s, 0.0))
         left = _UNKNOWN if made.of is None else made.of - made.number
         held.job = dataclasses.replace(held.job, generations_left=0 if search.done else max(left, 1))
+
+    def _evaluated_elsewhere(self, held: _Held, found: Searching) -> None:
+        """In a host of its own, a search whose rows are dear has them evaluated on Ray, as in any other process of its own."""
+        if not self._alone:
+            return
+        left = searching.rows_left(found)
+        if searching.wanted_elsewhere(found.spec, row_s=found.row_s, measured=held.batches, left=left):
+            found.evaluate_with(self._open.enter_context(self._seams.elsewhere(found.spec, found.subject.problem)))
+        held.batches += 1
 
     def _finish(self, held: _Held, search: SearchJob) -> None:
         result = {**search.finish(), "provenance": dict(self._seams.provenance)}

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
-import orjson
 
 from rlaas_ray.errors import Forbidden, LostLease, RlaasError, Unauthorized, Unavailable, from_problem
 from rlaas_ray.sdk import exchange, reporter
@@ -93,6 +92,7 @@ class Line(reporter.HttpReporter):
             return None
         with self._lock:
             progress = dataclasses.asdict(self._progress)
+            self._sent = len(self._events[:_EVENTS])  # a newer front takes the place of none of these
             told = {"run": self._run_id, "key": self._key, "attempt": self._attempt, "progress": progress}
             return {**told, "events": self._events[:_EVENTS], "rows": self._rows[:_ROWS]}
 
@@ -106,9 +106,15 @@ class Line(reporter.HttpReporter):
         with self._lock:
             del self._events[: len(sent["events"])]
             del self._rows[: len(sent["rows"])]
+            self._sent = 0
             empty = not self._events and not self._rows
         self._state = cast("RunState", answer["state"])
         self.over = self._leaving and empty
+
+    def untold(self) -> None:
+        """No answer came: what was sent waits as before, and gives way to what is newer."""
+        with self._lock:
+            self._sent = 0
 
     def end(self) -> None:
         """Tell the final state, where there is one and all before it was told. Raises Unavailable."""
@@ -126,8 +132,8 @@ class Line(reporter.HttpReporter):
 
     def _claimed(self) -> Run:
         self._directory.mkdir(parents=True, exist_ok=True)
-        # A host that died counted events of this attempt already; the API keeps each number once.
-        self._seq = _last_seq(self._directory / "events.jsonl", attempt=self._attempt)
+        # A host that died has counted events of this attempt already, and the API keeps each number once: count by the clock.
+        self._seq = self._clock.now_us() // 1000
         return reporter.run_of(self._post("claim", {"attempt": self._attempt, "place_ref": self._place_ref}))
 
 
@@ -229,18 +235,10 @@ class Desk:
                 batch[0][0].told(batch[0][1], {"problem": error.to_problem()})
                 batch = batch[1:]
                 continue
+            except Unavailable:
+                for line, _, _ in batch:
+                    line.untold()
+                raise
             for line, entry, _ in batch:
                 line.told(entry, answer["runs"][entry["run"]])
             return
-
-
-def _last_seq(path: Path, *, attempt: int) -> int:
-    """The last number that this attempt gave an event; a torn last line is none."""
-    if not path.exists():
-        return 0
-    last = 0
-    for text in path.read_bytes().split(b"\n")[:-1]:
-        event = orjson.loads(text)
-        if event["attempt"] == attempt:
-            last = max(last, int(event["seq"]))
-    return last
