@@ -46,13 +46,12 @@ def below(front: Mapping[str, Any], *, volumes: list[float]) -> list[str]:
 
 
 def sparkline(values: Sequence[float], *, width: int = _WIDE) -> str:
-    """A line of blocks, at most `width`, the largest value a full one, 0 an empty one."""
+    """A line of blocks, at most `width`: the lowest value the lowest block, the highest a full one."""
     every = max(1, -(-len(values) // width))
     shown = list(values)[::-1][::every][::-1]  # from the end, so that the newest is there
-    top = max(shown, default=0.0)
-    return "".join(
-        _LEVELS[min(len(_LEVELS) - 1, int(len(_LEVELS) * max(v, 0.0) / top)) if top > 0 else 0] for v in shown
-    )
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
+    step = (high - low) / (len(_LEVELS) - 1)
+    return "".join(_LEVELS[round((value - low) / step) if step > 0 else 0] for value in shown)
 
 
 def report(run: Mapping[str, Any], *, to: Path | None = None) -> Path | None:

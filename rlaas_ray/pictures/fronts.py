@@ -69,7 +69,11 @@ def trace(found: Found, *, width: float = HALF, height: float = 240.0) -> str:
             low=found.trace[0][0] if found.trace else 1.0,
             high=max([2.0, *(at for at, _ in found.trace)]),
         ),
-        y=chart.spanning("hypervolume (more is better) →", [value for _, value in found.trace], zero=True),
+        y=chart.spanning(
+            "hypervolume (more is better) →" if height > 220 else "hypervolume →",
+            [value for _, value in found.trace],
+            zero=True,
+        ),
         title=_told(found.trace),
         width=width,
         height=height,

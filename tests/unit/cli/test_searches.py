@@ -10,9 +10,9 @@ from tests.unit.pictures.documents import events, result
 
 @pytest.mark.parametrize(
     ("values", "line"),
-    [([], ""), ([0.0, 0.0], "▁▁"), ([0.0, 0.5, 1.0], "▁▅█"), ([1.0], "█"), ([-1.0, 1.0], "▁█")],
+    [([], ""), ([2.0, 2.0], "▁▁"), ([1.0, 1.5, 1.7, 2.0], "▁▅▆█"), ([1.0], "▁"), ([-1.0, 1.0], "▁█")],
 )
-def test_blocks_are_as_high_as_their_share_of_the_highest(values: list[float], line: str) -> None:
+def test_blocks_are_as_high_as_their_place_between_lowest_and_highest(values: list[float], line: str) -> None:
     assert searches.sparkline(values) == line
 
 
