@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rlaas_ray.specs.runs import Progress, RunState
+from rlaas_ray.store import runs as run_rows
 from rlaas_ray.store.database import Connection, to_text
 from rlaas_ray.store.tables import run_events, run_metrics, runs
 
@@ -72,6 +73,8 @@ def add_events(tx: Connection, told: Sequence[Told]) -> None:
             rows.append({**row, "time_us": event["time_us"], "kind": event["kind"], "data_json": data})
     if rows:
         tx.execute(run_events.insert(), rows)
+    for run_id, seq in {row["run_id"]: row["seq"] for row in rows if row["kind"] == run_rows.PASSING}.items():
+        run_rows.forget_passing(tx, run_id, last=seq)
 
 
 def add_metrics(tx: Connection, told: Sequence[Told]) -> None:

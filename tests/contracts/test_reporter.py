@@ -165,6 +165,21 @@ def test_what_happened_while_the_api_was_away_arrives_once_and_in_order(tmp_path
     assert sent == [1, 2, 3, 4, 5]
 
 
+def test_of_fronts_that_nobody_could_hear_the_newest_is_sent_and_none_is_on_disk(tmp_path) -> None:
+    api, clock = RecordingApi(), ManualClock()
+    told = http_reporter(api, tmp_path, clock=clock)
+    told.claim()
+    api.away = True
+    for number in range(40):
+        told.event("front", {"generation": number})
+    told.event("warning", {"words": "w"})
+    api.away = False
+    clock.advance(10)
+    told.finish("succeeded")
+    assert [(e["kind"], e["seq"]) for e in api.events.values()] == [("front", 40), ("warning", 41)]
+    assert len((tmp_path / "events.jsonl").read_text().splitlines()) == 1
+
+
 def test_an_api_that_is_away_is_asked_less_and_less_often(tmp_path) -> None:
     clock, asked = ManualClock(), []
 
