@@ -44,7 +44,7 @@ SHARE = 0.995
 # Generations, as `--find` found them.
 BUDGETS = {
     "zdt1": 200, "zdt2": 200, "zdt3": 200, "zdt4": 400, "zdt6": 400,
-    "dtlz1": 400, "dtlz2": 100, "dtlz3": 400, "dtlz4": 200, "dtlz5": 100, "dtlz6": 400, "dtlz7": 100,
+    "dtlz1": 400, "dtlz2": 200, "dtlz3": 800, "dtlz4": 200, "dtlz5": 100, "dtlz6": 800, "dtlz7": 200,
 }  # fmt: skip
 
 

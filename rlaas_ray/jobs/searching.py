@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rlaas_ray.envs import catalogue
 from rlaas_ray.errors import InvalidInput
 from rlaas_ray.jobs import checkpoints
 from rlaas_ray.optimize import front, problems, search
@@ -25,6 +26,7 @@ from rlaas_ray.specs.runs import Progress
 from rlaas_ray.specs.seams import Clock, Reporter
 
 FOLDER, POINTS = "checkpoints", "points.npz"
+POLICIES = "policy_search"  # the problem whose chosen point is a policy
 TELLS_S = 0.2  # between two fronts: five a second are enough to watch, and the latest wins
 GROWTH_POINTS = 60  # of the front at generations 1, 2, 4, ..., which the result keeps
 ROWS_TOLD = 20  # metric rows with each front, at most
@@ -126,8 +128,24 @@ class SearchJob:
             "growth": self._growth,
             "checkpoint_uri": str(path),
             "points_uri": str(self._points(found) or path),
+            **self._policy(found),
             "state": state,
         }
+
+    def _policy(self, found: front.Front) -> dict[str, Any]:
+        """The chosen point of a policy search as a registered version; nothing for any other problem."""
+        problem, spec = self.searching.subject.problem, self.searching.spec
+        if spec.problem != POLICIES:
+            return {}
+        name = spec.name or f"{problem.env.rpartition('/')[2]}-search".lower()
+        target = self._given.directory / f"policy-{self._given.attempt}"
+        contents = problem.contents(
+            found.x[found.chosen], name=name, created_us=self._given.clock.now_us(), spec_digest=spec.digest()
+        )
+        # Found late: other searches need neither ONNX nor torch.
+        digest = catalogue.load("rlaas_ray.policies.bundle:write")(target, contents)
+        version = self._given.reporter.register(target, name=name, evaluation=None)
+        return {"bundle": str(target), "digest": digest, "version": dict(version)}
 
     def _points(self, found: front.Front) -> Path | None:
         """The variables of the result's points; None where the checkpoint has them all: it lacks anchors alone."""

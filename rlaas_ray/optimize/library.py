@@ -7,18 +7,11 @@ written down: all values told are, and resuming asks and tells them again, so th
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pymoo.algorithms.moo.ctaea import CTAEA
-from pymoo.algorithms.moo.rvea import RVEA
-from pymoo.algorithms.moo.sms import SMSEMOA
-from pymoo.algorithms.moo.unsga3 import UNSGA3
-from pymoo.algorithms.soo.nonconvex.cmaes import SimpleCMAES
-from pymoo.algorithms.soo.nonconvex.ga import GA
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 from pymoo.termination.max_gen import MaximumGenerationTermination
@@ -43,6 +36,7 @@ class _Given:
     seed: int
     start: F64 | None
     variation: Variation
+    real: bool  # all variables are
     options: Mapping[str, Any]
 
     def operators(self, *, each: int = 2) -> dict[str, Any]:
@@ -58,35 +52,41 @@ class _Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kind:
-    """How to build it; SBX as pymoo's own has it (chance, eta); options beside those of the variation; objectives."""
+    """Where pymoo has it, its arguments; SBX as pymoo's own has it (chance, eta); options beside those of the variation."""
 
-    build: Callable[[_Given], Any]
+    where: str  # module:class, loaded when it is asked for: cma alone takes a second
+    arguments: Callable[[_Given], dict[str, Any]]
     crossover: tuple[float, float] = (0.9, 15.0)
     options: tuple[str, ...] = ()
     single: bool = False
 
-
-def _rvea(given: _Given) -> Any:
-    return RVEA(given.directions(), pop_size=given.size, **given.operators())
-
-
-def _age(given: _Given, *, module: str, kind: str) -> Any:
-    try:
-        found = importlib.import_module(f"pymoo.algorithms.moo.{module}")
-    except Exception as error:  # pymoo raises a bare Exception
-        if importlib.util.find_spec("numba") is not None:
-            raise
-        raise NotBuilt(
-            "pymoo's AGE-MOEA without numba",
-            given=str(error),
-            expected="numba",
-            cure="pip install numba, or take smsemoa.",
-        ) from error
-    return getattr(found, kind)(pop_size=given.size, **given.operators())
+    def build(self, given: _Given) -> Any:
+        """The algorithm, not set up. Raises NotBuilt where pymoo lacks what it needs."""
+        module, _, name = self.where.partition(":")
+        try:
+            found = importlib.import_module(f"pymoo.algorithms.{module}")
+        except Exception as error:  # pymoo raises a bare Exception
+            if "numba" not in str(error):
+                raise
+            raise NotBuilt(
+                f"pymoo's {name} without numba",
+                given=str(error),
+                expected="numba",
+                cure="pip install numba, or take smsemoa.",
+            ) from error
+        return getattr(found, name)(**self.arguments(given))
 
 
-def _cmaes(given: _Given) -> Any:
-    if given.problem.n_constr or variables.of(given.problem).whole.any():
+def _plain(given: _Given) -> dict[str, Any]:
+    return {"pop_size": given.size, **given.operators()}
+
+
+def _directed(given: _Given) -> dict[str, Any]:
+    return {"ref_dirs": given.directions(), **_plain(given)}
+
+
+def _cmaes(given: _Given) -> dict[str, Any]:
+    if given.problem.n_constr or not given.real:
         raise InvalidInput(
             "a problem for cmaes",
             given=f"{given.problem.n_constr} constraints",
@@ -96,30 +96,30 @@ def _cmaes(given: _Given) -> Any:
     # Its own generator: cma's default is NumPy's global one, which all searches of a process would share.
     rng = np.random.default_rng(np.random.SeedSequence((given.seed, 1)))
     quiet = {"verbose": -9, "verb_log": 0, "signals_filename": "", "popsize": max(4, given.size), "seed": np.nan}
-    sigma = float(given.options.get("sigma", _SIGMA))
-    return SimpleCMAES(
-        sigma=sigma,
-        opts={**quiet, "randn": lambda *shape: rng.standard_normal(shape)},
-        sampling=operators.VariedSampling(given.variation, start=given.start),
-    )
+    return {
+        "sigma": float(given.options.get("sigma", _SIGMA)),
+        "opts": {**quiet, "randn": lambda *shape: rng.standard_normal(shape)},
+        "sampling": operators.VariedSampling(given.variation, start=given.start),
+    }
 
 
 _KINDS: Mapping[str, _Kind] = {
-    "agemoea": _Kind(build=lambda given: _age(given, module="age", kind="AGEMOEA")),
-    "agemoea2": _Kind(build=lambda given: _age(given, module="age2", kind="AGEMOEA2")),
-    "cmaes": _Kind(build=_cmaes, options=("sigma",), single=True),
-    "ctaea": _Kind(build=lambda given: CTAEA(given.directions(), **given.operators(each=1)), crossover=(1.0, 30.0)),
-    "ga": _Kind(build=lambda given: GA(pop_size=given.size, **given.operators()), single=True),
-    "rvea": _Kind(build=_rvea, crossover=(1.0, 30.0), options=("generations",)),
+    "agemoea": _Kind(where="moo.age:AGEMOEA", arguments=_plain),
+    "agemoea2": _Kind(where="moo.age2:AGEMOEA2", arguments=_plain),
+    "cmaes": _Kind(where="soo.nonconvex.cmaes:SimpleCMAES", arguments=_cmaes, options=("sigma",), single=True),
+    "ctaea": _Kind(
+        where="moo.ctaea:CTAEA",
+        arguments=lambda given: {"ref_dirs": given.directions(), **given.operators(each=1)},
+        crossover=(1.0, 30.0),
+    ),
+    "ga": _Kind(where="soo.nonconvex.ga:GA", arguments=_plain, single=True),
+    "rvea": _Kind(where="moo.rvea:RVEA", arguments=_directed, crossover=(1.0, 30.0), options=("generations",)),
     "smsemoa": _Kind(
-        build=lambda given: SMSEMOA(
-            pop_size=given.size, n_offsprings=int(given.options.get("offspring", given.size)), **given.operators()
-        ),
+        where="moo.sms:SMSEMOA",
+        arguments=lambda given: {**_plain(given), "n_offsprings": int(given.options.get("offspring", given.size))},
         options=("offspring",),
     ),
-    "unsga3": _Kind(
-        build=lambda given: UNSGA3(given.directions(), pop_size=given.size, **given.operators()), crossover=(1.0, 30.0)
-    ),
+    "unsga3": _Kind(where="moo.unsga3:UNSGA3", arguments=_directed, crossover=(1.0, 30.0)),
 }
 NAMES = tuple(_KINDS)
 
@@ -153,6 +153,7 @@ class Library:
             seed=seed,
             start=start,
             variation=mixing.made(problem, crossover=known.crossover, options=chosen),
+            real=not variables.of(problem).whole.any(),
             options=chosen,
         )
         self._algorithm = known.build(given)

@@ -15,21 +15,28 @@ from typing import Any, Literal
 import numpy as np
 from pymoo.core.problem import Problem
 
+from rlaas_ray.envs import catalogue
 from rlaas_ray.envs.edge import problem as edge
 from rlaas_ray.envs.ran import problem as ran
 from rlaas_ray.envs.ran import problem_tiny as ran_tiny
 from rlaas_ray.envs.recommendation import problem as recommendation
 from rlaas_ray.envs.stream import problem as stream
 from rlaas_ray.errors import InvalidInput, NotFound, nearest
-from rlaas_ray.optimize import benchmarks, policy_search
+from rlaas_ray.optimize import benchmarks
 from rlaas_ray.specs.arrays import F64, Bool
 from rlaas_ray.specs.optimize import OptimizeSpec
+
+
+def _policy_search(**config: Any) -> Any:
+    # Found late: it needs all of policies, and every search would wait for that.
+    return catalogue.load("rlaas_ray.optimize.policy_search:PolicyProblem")(**config)
+
 
 KNOWN: Mapping[str, Callable[..., Any]] = {
     "5g": ran.RanPowerProblem,
     "5g_tiny": ran_tiny.RanTinyProblem,
     "edge_placement": edge.EdgeStaticProblem,
-    "policy_search": policy_search.PolicyProblem,
+    "policy_search": _policy_search,
     "recommendation": recommendation.SlateProblem,
     "stream_parallelism": stream.StreamStaticProblem,
     **benchmarks.PROBLEMS,

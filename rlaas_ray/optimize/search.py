@@ -102,8 +102,13 @@ class Searching:
             population_size=self.effort.population_size,
             seed=spec.seed,
             start=first_rows(subject, given=start, population_size=self.effort.population_size),
-            options=spec.algorithm_config,
+            options=self._options(),
         )
+
+    def _options(self) -> dict[str, Any]:
+        """The algorithm's options; RVEA must know beforehand how many generations there will be."""
+        known = {"generations": self.effort.generations} if self.algorithm == "rvea" else {}
+        return {**known, **self.spec.algorithm_config}
 
     def _prepare(
         self, subject: problems.Subject, spec: OptimizeSpec, *, clock: Clock, evaluate: Evaluate | None
