@@ -45,7 +45,7 @@ class Moead(Genetic):
         weight = simplex.given(directions, objectives=setup.objectives, population_size=setup.population_size)
         n = len(weight)
         super().__init__(replace(setup, population_size=n), epsilon_horizon=epsilon_horizon)
-        if neighbours < 2 or not 1 <= batches <= n or (replaced_at_most or 1) < 1:
+        if neighbours < 2 or not 1 <= batches <= n or (replaced_at_most is not None and replaced_at_most < 1):
             raise InvalidInput(
                 "options of moead",
                 given={"neighbours": neighbours, "batches": batches, "replaced_at_most": replaced_at_most},
