@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rlaas_ray import settings
-from rlaas_ray.cli import output
+from rlaas_ray.cli import fronts, output
+from rlaas_ray.errors import InvalidInput
 from rlaas_ray.specs.policy import parse_policy
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _UNIFORM = "uniform"
 @click.option("--log", "log", required=True, metavar="PATH|ENDPOINT", help="An export, a log's folder, or an endpoint.")
 @click.option("--arm", help="Weigh only the decisions of this arm. [all: each by its own probability]")
 @click.option("--on-policy", metavar="ARM", help="An arm where the target itself decided: its mean stands beside.")
+@click.option("--preference", type=fronts.weights, help="Of a target conditioned on weights: instead of those logged.")
 @click.option("--actions", type=click.IntRange(2, 1_000_000), help="How many there are, where the log has no masks.")
 @click.option("--reward-bounds", type=float, nargs=2, metavar="LOW HIGH", help="[0 1 where every reward is 0 or 1]")
 @click.option("--level", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True)
@@ -47,6 +49,7 @@ def _found(
     log: str,
     arm: str | None,
     on_policy: str | None,
+    preference: dict[str, float] | None,
     actions: int | None,
     reward_bounds: tuple[float, float] | None,
     level: float,
@@ -59,7 +62,7 @@ def _found(
     estimate = off_policy.estimate(
         rows.reward,
         propensity=rows.propensity,
-        target=_target(policy, rows=rows, actions=actions),
+        target=_target(policy, rows=rows, actions=actions, preference=preference),
         bounds=reward_bounds,
         unrewarded=rows.unrewarded,
         level=level,
@@ -75,13 +78,19 @@ def _found(
     return document
 
 
-def _target(policy: str, *, rows: BanditRows, actions: int | None) -> F64:
+def _target(policy: str, *, rows: BanditRows, actions: int | None, preference: dict[str, float] | None) -> F64:
     from rlaas_ray.data import bandit_rows
     from rlaas_ray.evaluation import targets
 
     if policy == _UNIFORM:
+        if preference is not None:
+            raise InvalidInput("--preference", given=preference, expected="none: uniform observes no weights")
         return targets.uniform(bandit_rows.allowed(rows, actions=actions), proposed=rows.proposed)
-    return targets.probabilities(_loaded(policy), observations=rows.observation, proposed=rows.proposed, mask=rows.mask)
+    target, observations = _loaded(policy), rows.observation
+    if preference is not None:
+        target = target.preferring(preference)
+        observations = targets.under(target, observations=observations)
+    return targets.probabilities(target, observations=observations, proposed=rows.proposed, mask=rows.mask)
 
 
 def _loaded(policy: str) -> LoadedPolicy:

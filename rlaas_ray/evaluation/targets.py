@@ -45,6 +45,23 @@ def probabilities(policy: LoadedPolicy, *, observations: F32, proposed: F64, mas
     return found
 
 
+def under(policy: LoadedPolicy, *, observations: F32) -> F32:
+    """Logged rows (n, d) with the weights of `policy` instead of those that were logged: what these would have done.
+
+    Raises InvalidInput for a policy without a preference, or with other weights by row.
+    """
+    if policy.preference is None or policy.weights is None or policy.weights.ndim != 1:
+        raise InvalidInput(
+            "weights for the target",
+            given=f"{policy.manifest.name!r}",
+            expected="a policy that is conditioned on weights",
+            cure="Leave them out, or train one with `preference: conditioned`.",
+        )
+    own = observations[:, : observations.shape[1] - policy.preference.size]
+    weights = np.broadcast_to(policy.weights, (len(own), policy.preference.size))
+    return np.concatenate([own, weights], axis=1)
+
+
 def _check(policy: LoadedPolicy, *, observations: F32, proposed: F64) -> None:
     space = policy.action_space
     if policy.state_size:

@@ -129,6 +129,11 @@ def test_decisions_follow_the_weights_and_the_log_has_them(served) -> None:
     # Off-policy evaluation reads the weights where the policy read them: its propensities are those of the log.
     found = targets.probabilities(policy, observations=logged.observation, proposed=logged.action_proposed)
     np.testing.assert_allclose(found, logged.propensity, rtol=1e-5)
+    # Under other weights than those logged it would have done what it does when it serves by them.
+    other = targets.under(policy.preferring([0.25, 0.75]), observations=logged.observation)
+    moved = targets.probabilities(policy, observations=other, proposed=logged.action_proposed)
+    wanted = [after["probabilities"][int(action)] for action in logged.action_proposed[:, 0]]
+    np.testing.assert_allclose(moved, wanted, rtol=1e-5)
 
     history = endpoint.history()
     assert history[0]["epoch"] == changed["epoch"]
