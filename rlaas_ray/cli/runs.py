@@ -8,6 +8,7 @@ import click
 
 from rlaas_ray.cli import bars, following, output, searches, server
 from rlaas_ray.errors import NotFound
+from rlaas_ray.sdk.handles import Search
 
 
 @click.group()
@@ -89,15 +90,18 @@ def watch(*, run_id: str, as_json: bool, as_jsonl: bool) -> None:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write it. [beside the run]")
 @output.json_option
 def report(*, run_id: str, out: Path | None, as_json: bool) -> None:
-    """The page of a search, drawn anew; of a study the page that it has written."""
+    """The page of the front that a run has found, with the points chosen since; of a study the page that it has written."""
     with server.client() as client:
-        found = client.runs.get(run_id).document
-    path = searches.report(found, to=out) if found["kind"] == "optimize" else (found.get("result") or {}).get("report")
+        run = client.runs.get(run_id)
+        choices = run.choices()[::-1] if isinstance(run, Search) else []
+    found = run.document
+    written = (found.get("result") or {}).get("report") if found["kind"] == "tune" else None
+    path = written or searches.report(found, to=out, choices=choices)
     if path is None:
         raise NotFound(
             f"run {run_id} has no report",
             given=f"{found['kind']}, {found['state']}",
-            expected="a search or a study with a result",
+            expected="a study, or a run that has found a front",
             cure=f"`rlaas runs watch {run_id}` follows it to its end.",
         )
     if as_json:

@@ -12,7 +12,7 @@ from typing import Any
 from rlaas_ray import settings
 from rlaas_ray.cli import trials
 from rlaas_ray.pictures import search_report
-from rlaas_ray.pictures.found import read
+from rlaas_ray.pictures.found import document_of, read
 from rlaas_ray.sdk.handles import Search
 
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -54,13 +54,14 @@ def sparkline(values: Sequence[float], *, width: int = _WIDE) -> str:
     return "".join(_LEVELS[round((value - low) / step) if step > 0 else 0] for value in shown)
 
 
-def report(run: Mapping[str, Any], *, to: Path | None = None) -> Path | None:
-    """Writes the page of a search that has a result, whole or not at all; by default beside the run. None without a result."""
-    result = run.get("result")
-    if not result or not result.get("front"):
+def report(run: Mapping[str, Any], *, to: Path | None = None, choices: Sequence[Mapping[str, Any]] = ()) -> Path | None:
+    """Writes the page of a run that has found a front, whole or not at all; by default beside the run. None without a front."""
+    result = document_of(run.get("result") or {})
+    if result is None:
         return None
+    result = {"problem": (run.get("spec") or {}).get("env"), **result}
     path = to or settings.read().home / "runs" / run["id"] / search_report.FILE
-    return written(search_report.render(result, run_id=run["id"]), path)
+    return written(search_report.render(result, choices=choices, run_id=run["id"]), path)
 
 
 def written(page: str, path: Path) -> Path:

@@ -91,9 +91,22 @@ class Found:
             skewed = middle - values[0] < _SKEW * (values[-1] - values[0])
         return chart.spanning(label or self.objectives[column].title, values, log=skewed)
 
+    def point(self, values: Any) -> Point | None:
+        """The values of a mapping by name; None where one is missing."""
+        return _by_name(values, self.objectives)
+
     def named(self, values: Point) -> str:
         """A point in words."""
         return ", ".join(f"{o.name} {o.value(v)}" for o, v in zip(self.objectives, values, strict=True))
+
+
+def document_of(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The front in a run's result: of a search the result itself, of a training or an evaluation that of its policy."""
+    inner = _mapping(result.get("evaluation")).get("front")
+    for one in (result, result.get("front"), inner):
+        if isinstance(one, Mapping) and _list(one.get("front")):
+            return one
+    return None
 
 
 def read(document: Mapping[str, Any], *, objectives: Sequence[Mapping[str, Any]] | None = None) -> Found:

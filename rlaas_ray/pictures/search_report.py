@@ -30,10 +30,17 @@ _FACTS = {
 }
 
 
-def render(result: Mapping[str, Any], *, events: Sequence[Mapping[str, Any]] | None = None, run_id: str = "") -> str:
+def render(
+    result: Mapping[str, Any],
+    *,
+    events: Sequence[Mapping[str, Any]] | None = None,
+    choices: Sequence[Mapping[str, Any]] = (),
+    run_id: str = "",
+) -> str:
     """The page. `result`: the document of a run of kind optimize, or a `front` event of one that runs.
 
-    `events`: data of its `front` events, oldest first; else the moments that the result itself has kept.
+    `events`: data of its `front` events, oldest first; else the moments that the result itself has kept. `choices`: points
+    taken from it later, oldest first.
     """
     found = read(result)
     events = _kept(result) if events is None else events
@@ -41,7 +48,7 @@ def render(result: Mapping[str, Any], *, events: Sequence[Mapping[str, Any]] | N
     body = (
         _hero(found, run_id=run_id),
         _front(found),
-        _choice(found),
+        _choice(found, choices=choices),
         _growth(found, events=events),
         _points(found),
         _facts(found),
@@ -124,10 +131,12 @@ def _turned(found: Found) -> str:
     return words + more
 
 
-def _choice(found: Found) -> str:
+def _choice(found: Found, *, choices: Sequence[Mapping[str, Any]]) -> str:
     if found.chosen is None:
         return ""
     rows: list[tuple[str, Point, str]] = [("chosen", found.chosen, ' class="chosen"')]
+    later = [(_name(one), found.point((one.get("chosen") or {}).get("objectives")), one) for one in choices]
+    rows += [(name, point, "") for name, point, _ in later if point is not None]
     rows += [(name, values, "") for name, values in found.anchors.items()]
     if found.rows:
         rows.append(("best of each", found.bests, ""))
@@ -140,7 +149,16 @@ def _choice(found: Found) -> str:
     size = found.facts.get("front_size")
     if isinstance(size, int) and size > len(found.rows):
         told += f" (Points are counted in the whole front, of which {len(found.rows):,} are drawn.)"
-    return page.section("choice", title="The chosen point", parts=(f"<p>{escape(told)}</p>", table))
+    reasons = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(str(one.get('reason') or ''))}</dd>" for name, _, one in later
+    )
+    parts = (f"<p>{escape(told)}</p>", table, f"<dl>{reasons}</dl>" if reasons else "")
+    return page.section("choice", title="The chosen point", parts=parts)
+
+
+def _name(choice: Mapping[str, Any]) -> str:
+    """A later choice, by how it was made."""
+    return f"by {choice.get('method') or choice.get('rule') or 'choice'}, event {choice.get('seq', '?')}"
 
 
 def _growth(found: Found, *, events: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from rlaas_ray.errors import TimedOut, WorkFailed
+from rlaas_ray.errors import InvalidInput, TimedOut, WorkFailed
 from rlaas_ray.sdk import exchange, notebook, results, waiting
 
 _ENDED = frozenset({"succeeded", "failed", "stopped"})
@@ -170,8 +170,11 @@ class AsyncSearch(AsyncRun):
                 live.front(event.data)
         live.ended(await self.ended())
         found = await self.wait_for_completion()
-        assert isinstance(found, results.OptimizationResult)
-        return found
+        if isinstance(found, results.OptimizationResult):
+            return found
+        raise InvalidInput(
+            f"run {self.id} is no search", given=self.kind, expected="optimize", cure="front() has its front."
+        )
 
     def _repr_html_(self) -> str:
         """In a notebook: its result if the handle knows it, else how far it was when it was last asked."""

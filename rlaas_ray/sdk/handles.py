@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from rlaas_ray.errors import TimedOut, WorkFailed
+from rlaas_ray.errors import InvalidInput, TimedOut, WorkFailed
 from rlaas_ray.sdk import exchange, notebook, results, waiting
 
 _ENDED = frozenset({"succeeded", "failed", "stopped"})
@@ -170,8 +170,11 @@ class Search(Run):
                 live.front(event.data)
         live.ended(self.ended())
         found = self.wait_for_completion()
-        assert isinstance(found, results.OptimizationResult)
-        return found
+        if isinstance(found, results.OptimizationResult):
+            return found
+        raise InvalidInput(
+            f"run {self.id} is no search", given=self.kind, expected="optimize", cure="front() has its front."
+        )
 
     def _repr_html_(self) -> str:
         """In a notebook: its result if the handle knows it, else how far it was when it was last asked."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from rlaas_ray.errors import Unavailable
 from rlaas_ray.pictures import notebook
+from rlaas_ray.pictures.found import document_of
 
 Show = Callable[[str], None]
 
@@ -32,10 +33,10 @@ def cell() -> Show:
 
 
 def shown(document: Mapping[str, Any]) -> str:
-    """A run's document: its result if it has one, else how far it is."""
-    result = document.get("result")
-    if result:
-        return notebook.result(result)
+    """A run's document: the front that it has found if there is one, else how far it is."""
+    front = document_of(document.get("result") or {})
+    if front is not None:
+        return notebook.result(front)
     message = (document.get("progress") or {}).get("message")
     return notebook.waiting(
         f"Run {document['id']} {document['state']}{f': {message}' if message else ''}. watch() shows it grow."

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from rlaas_ray.pictures import notebook, search_report
+from rlaas_ray.pictures.found import document_of
 from tests.unit.pictures.documents import events, result
 
 VOID = {"meta", "path", "circle", "rect", "br"}
@@ -123,3 +124,26 @@ def test_a_moment_says_generation_points_and_ideal() -> None:
     words = " ".join(Page(notebook.moment(event, trace=[(1.0, 0.1), (10.0, 0.4)])).words)
     assert "generation 10: 1,234 points of which none beats another" in words
     assert "Best of each so far: goal_0" in words
+
+
+def test_points_chosen_later_stand_beside_the_first_with_their_reasons() -> None:
+    document = result()
+    objectives = dict(zip([o["name"] for o in document["objectives"]], document["front"][3], strict=True))
+    choices = [
+        {"seq": 9, "method": "knee", "chosen": {"index": 3, "objectives": objectives}, "reason": "where it <bends>"},
+        {"seq": 12, "rule": "nash", "chosen": None, "reason": "b must give way"},
+    ]
+    words = Page(search_report.render(document, choices=choices)).words
+    assert words.count("by knee, event 9") == 2  # its row and its reason
+    assert words.count("by nash, event 12") == 1
+    assert {"where it <bends>", "b must give way"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [result(), {"front": result()}, {"evaluation": {"front": result()}, "version": {}}],
+    ids=["search", "evaluation", "training"],
+)
+def test_the_front_of_a_run_is_found_wherever_its_result_holds_it(held: dict) -> None:
+    assert document_of(held) == result()
+    assert document_of({"front": [], "evaluation": {"return_mean": 1.0}}) is None
