@@ -21,6 +21,8 @@ def evaluate(problem: Any, x: F64) -> tuple[F64, F64, F64]:
     """
     given = x if variables.takes_matrix(problem) else variables.of(problem).decode(x)
     inequalities, equalities = int(problem.n_ieq_constr), int(problem.n_eq_constr)
+    if not len(x):
+        return np.empty((0, int(problem.n_obj))), np.empty((0, inequalities)), np.empty((0, equalities))
     if not (inequalities or equalities):
         none: F64 = np.empty((len(x), 0))
         return np.asarray(problem.evaluate(given, return_values_of=["F"]), dtype=np.float64), none, none

@@ -107,7 +107,7 @@ class Searching:
 
     def _options(self) -> dict[str, Any]:
         """The algorithm's options; RVEA must know beforehand how many generations there will be."""
-        known = {"generations": self.effort.generations} if self.algorithm == "rvea" else {}
+        known = {"generations": self.effort.rules.generations} if self.algorithm == "rvea" else {}
         return {**known, **self.spec.algorithm_config}
 
     def _prepare(
@@ -148,12 +148,6 @@ class Searching:
         """Seconds that it has run, over all attempts."""
         return self._before_s + self._clock.monotonic_s() - self._began_s
 
-    @property
-    def memory_bytes(self) -> int:
-        """What the arrays take, about: three populations and the archive, twice."""
-        width = int(self.subject.problem.n_var) + int(self.subject.problem.n_obj)
-        return 2 * 8 * width * (3 * self.effort.population_size + len(self._archive.f))
-
     def stop(self) -> None:
         """End it here; what it has found stays valid."""
         self.ended_by = self.ended_by or "stop"
@@ -185,6 +179,8 @@ class Searching:
         self._rows, self.failed = self._rows + len(f), self.failed + int((~good).sum())
         self._check_failed()
         self._evolution.tell(f=f, g=g, h=h)
+        if not len(x):
+            self.ended_by = self.ended_by or "converged"
         changed = self._archive.add(x[kept], f[kept])
         self._volume.tell(self._archive.f, changed=changed)
         self._feasible = int(kept.sum())

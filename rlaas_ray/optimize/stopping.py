@@ -18,7 +18,7 @@ from rlaas_ray.specs.arrays import F64
 from rlaas_ray.specs.choose import Method
 from rlaas_ray.specs.optimize import OptimizeSpec
 
-Reason = Literal["generations", "evaluations", "time_limit", "target_hypervolume", "stagnation", "stop"]
+Reason = Literal["generations", "evaluations", "time_limit", "target_hypervolume", "stagnation", "converged", "stop"]
 
 # A search stalls when neither the volume nor the corners of its front moved over so many generations.
 WINDOW = 30
@@ -122,6 +122,7 @@ def words(why: Reason, *, rules: Rules, generations: int, evaluations: int, elap
         "time_limit": f"the time limit of {rules.time_limit_s or 0:g} s is reached after {elapsed_s:.1f} s",
         "target_hypervolume": f"the hypervolume of {rules.target_hypervolume or 0:g} that was asked for is reached",
         "stagnation": f"the front has not moved over the last {WINDOW} of {generations:,} generations",
+        "converged": f"the algorithm asks for no more rows after {generations:,} generations",
         "stop": f"stopped after {generations:,} generations",
     }
     return said[why]

@@ -30,7 +30,7 @@ def fitting(objectives: int, *, population_size: int) -> F64:
             "a front needs two objectives",
             given=objectives,
             expected="a problem with n_obj >= 2",
-            cure="Use a plain optimizer.",
+            cure="Take algorithm ga or cmaes: they minimise one objective.",
         )
     if population_size < objectives:
         raise InvalidInput(

@@ -8,7 +8,9 @@ import pytest
 from pymoo.core.problem import Problem
 
 from rlaas_ray.errors import Conflict, InvalidInput, NotBuilt, NotFound
-from rlaas_ray.optimize import algorithms, benchmarks, evaluation, library
+from rlaas_ray.optimize import algorithms, benchmarks, evaluation, library, problems, search
+from rlaas_ray.specs.optimize import OptimizeSpec
+from rlaas_ray.testing.clock import ManualClock
 
 MANY = ["ctaea", "rvea", "smsemoa", "unsga3"]
 OPTIONS = {"rvea": {"generations": 20}, "smsemoa": {"offspring": 10}}
@@ -155,3 +157,16 @@ def test_names_and_options_are_checked() -> None:
     with pytest.raises(InvalidInput, match="ga"):
         algorithms.make("ga", problem=problem, population_size=10, seed=0)
     assert set(library.NAMES) <= set(algorithms.NAMES)
+
+
+def test_a_search_for_one_objective_ends_when_cmaes_has_converged() -> None:
+    subject = problems.describe(Bowl(), weights=None)
+    found = search.search(subject, population_size=12, generations=400, seed=0, clock=ManualClock(), algorithm="cmaes")
+    assert found.ended_by == "converged"
+    assert found.generations < 400
+    assert found.values.tolist() == [pytest.approx([0.0], abs=1e-9)]
+
+
+def test_rvea_is_told_how_long_it_has() -> None:
+    spec = OptimizeSpec(problem="dtlz2", algorithm="rvea", generations=6, population_size=20)
+    assert search.run(spec, clock=ManualClock())["generations"] == 6
