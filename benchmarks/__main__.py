@@ -19,6 +19,7 @@ EACH = (
     ["benchmarks.off_policy_sac", "learning", "--algorithm", "ddpg"],
     ["benchmarks.off_policy_sac", "learning", "--env", "CartPole-v1"],
     ["benchmarks.tuning"],
+    ["benchmarks.optimize"],
     ["benchmarks.faults"],
     ["benchmarks.canary"],
     ["benchmarks.choice"],

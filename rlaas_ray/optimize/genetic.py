@@ -189,6 +189,8 @@ class Genetic:
 
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """See Evolution."""
+        if self.generation == 0:
+            self.ask()  # the first population is written down, not the rows that it was to begin with
         header = {
             **self._setup.recipe,
             "generation": self.generation,

@@ -12,10 +12,14 @@ from typing import Any, ClassVar
 import moocore
 import numpy as np
 
+from rlaas_ray.errors import InvalidInput
 from rlaas_ray.optimize.evolution import Setup
 from rlaas_ray.optimize.genetic import Genetic
 from rlaas_ray.optimize.kernels import niching, strength
 from rlaas_ray.specs.arrays import F64, I64, Array
+
+# Twice as many rows give three matrices of 128 MB.
+LARGEST = 2000
 
 
 class Spea2(Genetic):
@@ -24,6 +28,13 @@ class Spea2(Genetic):
     name: ClassVar[str] = "spea2"
 
     def __init__(self, setup: Setup, *, epsilon_horizon: int | None = None) -> None:
+        if setup.population_size > LARGEST:
+            raise InvalidInput(
+                "population_size of spea2",
+                given=setup.population_size,
+                expected=f"at most {LARGEST:,}: it compares all pairs of twice as many rows",
+                cure="Use nsga2 or nsga3, or a smaller population.",
+            )
         super().__init__(setup, epsilon_horizon=epsilon_horizon)
         self._norm = niching.Normaliser.fresh(setup.objectives)
 

@@ -10,14 +10,21 @@ import numpy as np
 from rlaas_ray.specs.arrays import F64, I64, Bool
 
 THETA = 5.0
+# Pairs of directions that are looked at together: 32 MB.
+_CELLS = 4_000_000
 
 
 def neighbours(directions: F64, *, count: int) -> I64:
     """(n, count) the nearest directions of each, itself first. directions (n, m)."""
     square = np.square(directions).sum(axis=1)
-    apart = square[:, None] + square - 2.0 * (directions @ directions.T)
-    np.fill_diagonal(apart, -1.0)
-    return np.asarray(apart.argsort(axis=1, kind="stable")[:, :count])
+    found = np.empty((len(directions), count), dtype=np.int64)
+    step = max(1, _CELLS // len(directions))
+    for start in range(0, len(directions), step):
+        rows = slice(start, start + step)
+        apart = square - 2.0 * (directions[rows] @ directions.T)
+        apart[np.arange(len(apart)), np.arange(start, start + len(apart))] = -np.inf
+        found[rows] = apart.argsort(axis=1, kind="stable")[:, :count]
+    return found
 
 
 def inverse(near: I64) -> tuple[I64, Bool]:

@@ -16,6 +16,8 @@ from rlaas_ray.specs.arrays import F64, I64, Array
 _NO_RANGE = 1e-6
 _SMALL = 1e-3
 _STEEP = 1e6
+# Rows by directions that are looked at together: 32 MB, and far more than a usual population has.
+_CELLS = 4_000_000
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -86,10 +88,15 @@ def _intercepts(off: F64) -> F64 | None:
 
 def associate(scaled: F64, *, unit: F64) -> tuple[I64, F64]:
     """Nearest direction of each row and the distance to it. scaled (n, m) >= 0, unit (r, m) of length 1 -> (n,), (n,)."""
-    along = scaled @ unit.T
-    niche = along.argmax(axis=1)
+    niche, length = np.empty(len(scaled), dtype=np.int64), np.empty(len(scaled))
+    step = max(1, _CELLS // len(unit))
+    for start in range(0, len(scaled), step):
+        rows = slice(start, start + step)
+        along = scaled[rows] @ unit.T
+        niche[rows] = along.argmax(axis=1)
+        length[rows] = along[np.arange(len(along)), niche[rows]]
     nearest = unit[niche]
-    nearest *= along[np.arange(len(niche)), niche][:, None]
+    nearest *= length[:, None]
     nearest -= scaled
     return niche, np.sqrt(np.einsum("ij,ij->i", nearest, nearest))
 

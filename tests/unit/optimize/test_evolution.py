@@ -228,6 +228,9 @@ def test_rows_that_are_given_begin_the_search_clipped() -> None:
     search = algorithms.make("nsga2", problem=problem, population_size=10, seed=0, start=start)
     assert search.ask()[:2].tolist() == [[0.5, 0.0, 1.0, 0.25], [0.1, 0.2, 0.3, 0.4]]
     assert np.array_equal(search.ask(), search.ask())
+    fresh = algorithms.make("nsga2", problem=problem, population_size=10, seed=0, start=start)
+    header, arrays = fresh.state()
+    assert np.array_equal(algorithms.restore(header, arrays, problem=problem).ask(), search.ask())
 
 
 def test_values_must_fit_what_was_asked() -> None:
@@ -270,3 +273,8 @@ def test_directions_of_the_users_own() -> None:
     header, arrays = run("moead", problem, size=12, generations=3, directions=corner).state()
     assert len(arrays["x"]) == 3
     assert header["options"]["directions"] == corner
+
+
+def test_spea2_refuses_what_would_not_fit_memory() -> None:
+    with pytest.raises(InvalidInput, match="population_size of spea2"):
+        algorithms.make("spea2", problem=get_problem("zdt1", n_var=4), population_size=2001, seed=0)

@@ -182,7 +182,9 @@ def test_niching_selects_as_often_as_pymoos_loop() -> None:
     assert stats.chi2_contingency(table).pvalue > 1e-3
 
 
-def test_association_is_with_the_nearest_direction() -> None:
+@pytest.mark.parametrize("cells", [4_000_000, 200])
+def test_association_is_with_the_nearest_direction(monkeypatch, cells: int) -> None:
+    monkeypatch.setattr(niching, "_CELLS", cells)
     scaled, unit = generator(2).random((50, 3)), directions.unit(directions.fitting(3, population_size=91))
     along = scaled @ unit.T
     apart = np.linalg.norm(scaled[:, None] - along[:, :, None] * unit, axis=2)
@@ -202,7 +204,9 @@ def test_scalars_are_pymoos() -> None:
         np.testing.assert_allclose(mine, theirs.do(f, weights=weight, ideal_point=ideal), rtol=1e-7)
 
 
-def test_neighbours_and_whose_they_are() -> None:
+@pytest.mark.parametrize("cells", [4_000_000, 100])
+def test_neighbours_and_whose_they_are(monkeypatch, cells: int) -> None:
+    monkeypatch.setattr(decomposition, "_CELLS", cells)
     weight = directions.fitting(3, population_size=28)
     near = decomposition.neighbours(weight, count=6)
     assert np.array_equal(near[:, 0], np.arange(28))
