@@ -5,7 +5,7 @@ Called by quickstart.py with a Story. Shows what the story holds and nothing mor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from rlaas_ray.cli import report_trial
 from rlaas_ray.cli.story import Score, Story
 from rlaas_ray.pictures import chart as plots
-from rlaas_ray.pictures import page, style
+from rlaas_ray.pictures import fronts, page, style
+from rlaas_ray.pictures.found import read
 
 ARM_COLOURS = {"random": "muted", "hold": "champion", "grid": "champion", "coordinate_ascent": "reference"}
 
@@ -147,15 +148,9 @@ def _learning(told: Story) -> str:
 def _front(front: Mapping[str, Any]) -> str:
     objectives = [(o["name"], o["unit"], o["direction"]) for o in front["objectives"]]
     base = next((i for i, (name, _, _) in enumerate(objectives) if name == "energy"), 0)
-    figures = "".join(_projection(front, objectives, x=base, y=i) for i in range(len(objectives)) if i != base)
-    trace = plots.Chart(
-        x=plots.spanning("generation", [1.0, float(len(front["hypervolume_trace"]))], pad=0.0),
-        y=plots.spanning("hypervolume", front["hypervolume_trace"], zero=True),
-        title="Hypervolume by generation",
-        height=200,
-        width=420,
-    )
-    trace.line(plots.thinned([(i + 1.0, v) for i, v in enumerate(front["hypervolume_trace"])]), colour="challenger")
+    found = read(front)
+    figures = "".join(f"<div>{fronts.plane(found, x=base, y=i)}</div>" for i in range(len(objectives)) if i != base)
+    trace = fronts.trace(found, height=300)
     head = "".join(f"<th>{escape(n)}<small> {escape('' if u == '1' else u)} {d}</small></th>" for n, u, d in objectives)
     points = {"chosen by TOPSIS": front["chosen"]["objectives"], **front["anchors"]}
     rows = "".join(
@@ -169,37 +164,13 @@ def _front(front: Mapping[str, Any]) -> str:
     caption = (
         f"{front['front_size']:,} points of which none beats another, from {front['evaluations']:,} evaluations in "
         f"{front['seconds']:.1f} s (NSGA-III, {front['generations']:,} generations, seed {front['seed']}); hypervolume "
-        f"{front['hypervolume']:.4f}. The filled point is chosen by TOPSIS (weights: {weights}). Rings are settings an engineer "
+        f"{front['hypervolume']:.4f}. The diamond is chosen by TOPSIS (weights: {weights}). Rings are settings an engineer "
         "would try first: even power, and WMMSE for throughput alone. Every power of every cell and resource block is a variable."
     )
     parts = (
-        f"<figure><div class=grid3>{figures}<div>{trace.svg()}</div></div><figcaption>{escape(caption)}</figcaption></figure>",
+        f"<figure><div class=grid3>{figures}<div>{trace}</div></div><figcaption>{escape(caption)}</figcaption></figure>",
     )
     return page.section("front", title="What else could the network be?", parts=(*parts, table))
-
-
-def _projection(front: Mapping[str, Any], objectives: Sequence[tuple[str, str, str]], *, x: int, y: int) -> str:
-    names = [
-        f"{name}, {unit} ({direction})" if unit != "1" else f"{name} ({direction})"
-        for name, unit, direction in objectives
-    ]
-    keys = [name for name, _, _ in objectives]
-    cloud = [(row[x], row[y]) for row in front["front"]]
-    anchors = {name: (values[keys[x]], values[keys[y]]) for name, values in front["anchors"].items()}
-    chosen = (front["chosen"]["objectives"][keys[x]], front["chosen"]["objectives"][keys[y]])
-    everything = [*cloud, *anchors.values(), chosen]
-    chart = plots.Chart(
-        x=plots.spanning(names[x], [p[0] for p in everything]),
-        y=plots.spanning(names[y], [p[1] for p in everything], log=keys[y].startswith("latency")),
-        title=f"The front: {keys[y]} against {keys[x]}",
-        height=300,
-        width=420,
-    )
-    chart.dots(cloud, colour="muted", radius=1.8)
-    for name, point in anchors.items():
-        chart.star(point, colour="reference", label=name, ring=True)
-    chart.star(chosen, colour="challenger", label="chosen")
-    return f"<div>{chart.svg()}</div>"
 
 
 def _facts(told: Story) -> str:

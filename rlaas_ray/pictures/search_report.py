@@ -70,19 +70,19 @@ def _headline(found: Found) -> str:
 
 
 def _hero(found: Found, *, run_id: str) -> str:
-    facts = found.facts
-    volume = "not measured" if found.hypervolume is None else f"{found.hypervolume:.4f}"
-    seconds = facts.get("seconds")
-    cards = [
-        ("Hypervolume", volume, _measure(found)),
-        ("Front", f"{facts.get('front_size', len(found.rows)):,}", f"points; {len(found.rows):,} of them are drawn"),
-        ("Evaluations", f"{facts.get('evaluations', 0):,}", f"in {facts.get('generations', 0):,} generations"),
-        (
-            "Time",
-            f"{seconds:.1f} s" if isinstance(seconds, int | float) else "not told",
-            str(facts.get("ended_because") or ""),
-        ),
-    ]
+    facts, cards = found.facts, []
+    if found.hypervolume is not None:
+        cards.append(("Hypervolume", f"{found.hypervolume:.4f}", _measure(found)))
+    size = facts.get("front_size")
+    told = f"{size:,}" if isinstance(size, int) else f"{len(found.rows):,}"
+    cards.append(("Front", told, f"points; {len(found.rows):,} of them are drawn"))
+    if isinstance(facts.get("evaluations"), int):
+        generations = facts.get("generations")
+        note = f"in {generations:,} generations" if isinstance(generations, int) else ""
+        cards.append(("Evaluations", f"{facts['evaluations']:,}", note))
+    seconds = finite(facts.get("seconds"))
+    if seconds is not None:
+        cards.append(("Time", f"{seconds:.1f} s", str(facts.get("ended_because") or "")))
     shown = "".join(
         f'<div class="card"><span>{escape(name)}</span><strong>{escape(value)}</strong><small>{escape(note)}</small></div>'
         for name, value, note in cards
