@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 _SMOOTHED = 0.2  # weight of the newest generation in the mean of their times
+_OUTLIER = 4.0
 _RESERVED = 0.9  # of a core, at most, goes to deadlines before anybody's weight counts; the rest starves nobody
 _MARGIN = 1.1  # a deadline is aimed at with a tenth to spare: generations are whole
 _STEP_S = 30.0  # in the queue, twice the priority is worth this much of waiting
@@ -32,7 +33,8 @@ class Rules:
 class Job:
     """A search as the policy sees it. `deadline_s` and `since_s` are on the same clock as `now_s`; `tenant` is an API key's id.
 
-    `waits`: for answers of Ray, and costs nothing. `ms_per_generation` is None until one was measured.
+    `waits`: for answers of Ray, and costs nothing. `tried`: its first generation is done, which loads what later ones find loaded
+    and so measures nothing; `ms_per_generation` is None until one after it was measured.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Job:
     memory_bytes: int = 0
     waits: bool = False
     ms_per_generation: float | None = None
+    tried: bool = False
     deficit_ms: float = 0.0
 
 
@@ -84,12 +87,13 @@ def deal(jobs: Sequence[Job], *, rules: Rules, now_s: float) -> tuple[Job, ...]:
     ready = [job for job in jobs if _ready(job)]
     share = shares(ready, rules=rules, now_s=now_s)
     round_ms = min(rules.quantum_ms * sum(job.priority for job in ready), rules.round_ms)
-    return tuple(
-        replace(job, deficit_ms=job.deficit_ms + round_ms * share[job.id])
-        if job.id in share
-        else replace(job, deficit_ms=min(job.deficit_ms, 0.0))
-        for job in jobs
-    )
+    dealt = []
+    for job in jobs:
+        own_ms = round_ms * share.get(job.id, 0.0)
+        # A debt beyond one round is forgiven: it comes of a stall (a slow disk, a first import), and would be a standstill.
+        debt_ms = max(job.deficit_ms, -own_ms)
+        dealt.append(replace(job, deficit_ms=debt_ms + own_ms if job.id in share else min(job.deficit_ms, 0.0)))
+    return tuple(dealt)
 
 
 def may_go(job: Job) -> bool:
@@ -98,11 +102,11 @@ def may_go(job: Job) -> bool:
 
 
 def charge(job: Job, *, ms: float) -> Job:
-    """The job after a generation. What it took beyond its deficit it owes to the rounds that come."""
-    mean = ms if job.ms_per_generation is None else job.ms_per_generation + _SMOOTHED * (ms - job.ms_per_generation)
+    """The job after a generation. What it took beyond its deficit it owes to the next round."""
     return replace(
         job,
-        ms_per_generation=mean,
+        ms_per_generation=_mean(job, ms=ms) if job.tried else None,
+        tried=True,
         deficit_ms=job.deficit_ms - ms,
         generations_left=max(job.generations_left - 1, 0),
     )
@@ -134,6 +138,12 @@ def shares(ready: Sequence[Job], *, rules: Rules, now_s: float) -> dict[str, flo
         of_tenant[job.tenant] = of_tenant.get(job.tenant, 0.0) + whole[job.id]
     allowed = _capped(of_tenant, cap=rules.tenant_share)
     return {job.id: whole[job.id] * allowed[job.tenant] / of_tenant[job.tenant] for job in ready}
+
+
+def _mean(job: Job, *, ms: float) -> float:
+    """Exponentially weighted; one generation counts as four means at most, so that a stall does not pass for a slow search."""
+    mean = job.ms_per_generation
+    return ms if mean is None else mean + _SMOOTHED * (min(ms, _OUTLIER * mean) - mean)
 
 
 def _ready(job: Job) -> bool:
