@@ -69,7 +69,7 @@ def make(
         raise NotFound(f"no algorithm {name!r}", given=name, expected=", ".join(NAMES), cure=nearest(name, list(NAMES)))
     # Plain values, so that the recipe can be written down.
     given = {key: v.tolist() if isinstance(v, np.ndarray) else v for key, v in (options or {}).items()}
-    known = library.options(name) if name in library.NAMES else (*_KINDS[name].options, *mixing.OPTIONS)
+    known = options_of(name)
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InvalidInput(
@@ -81,6 +81,11 @@ def make(
     if name in library.NAMES:
         return library.make(name, problem=problem, start=start, recipe={**recipe, "seed": seed})
     return _genetic(problem, recipe=recipe, seed=seed, start=start, variation=variation)
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """The options that an algorithm of NAMES takes."""
+    return library.options(name) if name in library.NAMES else (*_KINDS[name].options, *mixing.OPTIONS)
 
 
 def automatic(problem: Any) -> str:

@@ -17,10 +17,12 @@ from rlaas_ray.cli.keys import _ROLES
 from rlaas_ray.envs import registry
 from rlaas_ray.envs.stream.document import DagSpec
 from rlaas_ray.monitoring.metrics import ServingMetrics
+from rlaas_ray.optimize import algorithms, mixing, problems
 from rlaas_ray.policies import inspection
 from rlaas_ray.settings import Settings
 from rlaas_ray.specs import document
 from rlaas_ray.specs.endpoint import EndpointSpec
+from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.specs.rollout import RolloutSpec
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.specs.tune import TuneSpec
@@ -92,7 +94,13 @@ def test_every_error_has_its_row_and_every_row_its_error() -> None:
 
 @pytest.mark.parametrize(
     ("page", "spec"),
-    [("training.md", TrainSpec), ("tuning.md", TuneSpec), ("rollouts.md", RolloutSpec), ("serving.md", EndpointSpec)],
+    [
+        ("training.md", TrainSpec),
+        ("tuning.md", TuneSpec),
+        ("optimization.md", OptimizeSpec),
+        ("rollouts.md", RolloutSpec),
+        ("serving.md", EndpointSpec),
+    ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_fields_of_a_spec_and_their_defaults_are_told(page: str, spec: type[document.Document]) -> None:
@@ -153,6 +161,21 @@ def _texts(subject: ast.expr) -> set[str]:
             return _texts(yes) | _texts(no)
         case _:
             return set()
+
+
+def test_algorithms_of_a_search_are_told_with_their_options() -> None:
+    told = rows("optimization-algorithms.md", "| algorithm | what it is | its own options |")
+    assert set(told) == set(algorithms.NAMES)
+    common = rows("optimization-algorithms.md", "| option of `algorithm_config` |")
+    shared = {name.strip("` ") for cell in common for name in cell.split(",")}
+    assert shared == set(mixing.OPTIONS)
+    for name, (_, own) in told.items():
+        assert set(re.findall(r"`(\w+)`", own)) == set(algorithms.options_of(name)) - shared, name
+
+
+def test_problems_of_a_search_are_told() -> None:
+    told = rows("optimization-algorithms.md", "| problem | it is | `problem_config` |")
+    assert {name.strip("` ") for cell in told for name in cell.split(",")} == set(problems.KNOWN)
 
 
 def test_the_table_of_the_ran_card_is_the_reference_file() -> None:
