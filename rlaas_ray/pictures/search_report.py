@@ -126,7 +126,7 @@ def _front(found: Found) -> str:
 
 
 def _turned(found: Found) -> str:
-    words = "Drag to turn it, or use the arrow keys. Nearer points are larger and darker; the dashed line falls to the floor."
+    words = "Drag to turn it, or use the arrow keys. Nearer points are larger and stronger; the dashed line falls to the floor."
     more = " The three objectives of the largest weights are shown." if len(found.objectives) > 3 else ""
     return words + more
 
@@ -147,7 +147,7 @@ def _choice(found: Found, *, choices: Sequence[Mapping[str, Any]]) -> str:
     table = f'<div class="scroll"><table>{_head(found, first="point")}<tbody>{lines}</tbody></table></div>'
     told = found.reason[:1].upper() + found.reason[1:]
     size = found.facts.get("front_size")
-    if isinstance(size, int) and size > len(found.rows):
+    if isinstance(size, int) and size > len(found.rows) and told.startswith("Point "):
         told += f" (Points are counted in the whole front, of which {len(found.rows):,} are drawn.)"
     reasons = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(str(one.get('reason') or ''))}</dd>" for name, _, one in later

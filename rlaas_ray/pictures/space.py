@@ -1,4 +1,4 @@
-"""A front of three objectives in space: a parallel projection of a box, nearer points larger and darker.
+"""A front of three objectives in space: a parallel projection of a box, nearer points larger and stronger.
 
 Called by the report of a search, whose script turns the picture (`data-p` holds places in the unit box), the notebook's pieces
 and pages. Never hides a point behind a wall: only the three far walls are drawn, from every side that it can be turned to.
