@@ -15,7 +15,7 @@ from rlaas_ray.pictures import chart, page
 
 Point = tuple[float, ...]
 _LARGEST = 1e150  # squares and differences of what is drawn stay finite
-_SKEW, _DECADES = 0.12, 20.0
+_SKEW, _LEAST_RATIO, _LARGEST_RATIO = 0.12, 20.0, 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class Found:
     def axis(self, column: int, *, label: str = "") -> chart.Axis:
         """The axis of one objective; by decades where most of the points would else lie on one end."""
         values = sorted(self.everything(column))
-        skewed = bool(values) and values[0] > 0 and values[-1] > _DECADES * values[0]
+        skewed = bool(values) and values[0] > 0 and _LEAST_RATIO < values[-1] / values[0] < _LARGEST_RATIO
         if skewed:
             middle = values[len(values) // 2]
             skewed = middle - values[0] < _SKEW * (values[-1] - values[0])
@@ -187,4 +187,6 @@ def finite(value: Any) -> float | None:
     """A number that can be drawn, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and abs(value) <= _LARGEST else None
+    if abs(value) > _LARGEST or not math.isfinite(value):
+        return None
+    return float(value) if abs(value) * _LARGEST >= 1 else 0.0

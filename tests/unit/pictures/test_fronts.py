@@ -5,7 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rlaas_ray.pictures import alone, chart, fronts, labels, parallel, space
@@ -180,7 +180,7 @@ def test_names_of_somebody_else_are_text(name: str) -> None:
 
 def test_rows_that_are_not_points_are_left_out() -> None:
     document = result(2, directions=("min", "min"))
-    document["front"] += [[math.nan, 1.0], [1.0], None, "row", [math.inf, 0.0], [1e300, 0.0], [True, 1.0]]
+    document["front"] += [[math.nan, 1.0], [1.0], None, "row", [math.inf, 0.0], [1e300, 0.0], [True, 1.0], [10**400, 1.0]]
     assert [key for key, _ in read(document).rows] == [0, 1]
 
 
@@ -193,6 +193,8 @@ values = st.lists(st.lists(st.floats(), min_size=3, max_size=3), max_size=6)
 
 
 @settings(max_examples=30, deadline=None)
+@example(front=[[5e10, 0.0, 0.0], [2.8e-298, 0.0, 0.0]], trace=[])
+@example(front=[[1e150, 1e-150, -1e150], [1e-150, 1e-140, 1e150]], trace=[5e-324, 1e-310])
 @given(front=values, trace=st.lists(st.floats(), max_size=5))
 def test_any_floats_are_drawn_or_left_out(front: list[list[float]], trace: list[float]) -> None:
     found = read(result(0, front=front, hypervolume_trace=trace))
