@@ -1,4 +1,4 @@
-"""Fronts of many objectives: search through pymoo, choice by TOPSIS.
+"""Fronts of many objectives: problems, algorithms, the search, the choice of a point.
 
-Start at search.py and choice.py. Pure: problems and generators are handed in. Tests: unit/optimize.
+Start at search.py, algorithms.py and choice.py. Pure: evaluators, clocks and generators are handed in. Tests: unit/optimize.
 """

@@ -228,7 +228,7 @@ class Searching:
                 f"{self.failed:,} of {self._rows:,} evaluations failed",
                 given=f"{self.failed / self._rows:.0%}",
                 expected=f"at most {MOST_FAILED:.0%}: beyond it a front says more about the failures than about the problem",
-                cure="Evaluate one row by hand: objectives must be finite; give slow rows a longer timeout_s.",
+                cure="Evaluate one row by hand: objectives must be finite; give slow rows a longer row_timeout_s.",
             )
 
     def result(self) -> front.Front:
