@@ -180,7 +180,16 @@ def test_names_of_somebody_else_are_text(name: str) -> None:
 
 def test_rows_that_are_not_points_are_left_out() -> None:
     document = result(2, directions=("min", "min"))
-    document["front"] += [[math.nan, 1.0], [1.0], None, "row", [math.inf, 0.0], [1e300, 0.0], [True, 1.0], [10**400, 1.0]]
+    document["front"] += [
+        [math.nan, 1.0],
+        [1.0],
+        None,
+        "row",
+        [math.inf, 0.0],
+        [1e300, 0.0],
+        [True, 1.0],
+        [10**400, 1.0],
+    ]
     assert [key for key, _ in read(document).rows] == [0, 1]
 
 
