@@ -262,7 +262,9 @@ class Decider:
         self, policy: ServingPolicy, *, asks: Sequence[Ask], seen: int | None
     ) -> tuple[Drawn | None, Exception | None]:
         """`seen`: how much of a row the policy observes; None for all of it."""
-        encoded, mask = np.stack([ask.row[:seen] for ask in asks]), _masks(asks)
+        encoded, mask = np.stack([ask.row for ask in asks]), _masks(asks)
+        if seen is not None:
+            encoded = np.ascontiguousarray(encoded[:, :seen])
         try:
             if not policy.state_size:
                 return policy.decide(encoded, rng=self._rng, mask=mask), None
