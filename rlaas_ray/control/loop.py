@@ -36,7 +36,7 @@ DEFAULT_POOL = "policies"
 _PATIENCE_S = 30.0  # a loop that has just begun cannot tell its own absence from a run's
 _LOOK_S = 15.0
 _HOUR_US, _DAY_US = 3_600_000_000, 86_400_000_000
-_MIRRORS, _MIRROR_S = frozenset({"mirror_run", "mirror_version"}), 1.0
+_MIRRORS, _MIRROR_S = frozenset({"mirror_run", "mirror_version"}), 0.25
 _FOR_GOOD = (InvalidInput, NotBuilt, NotFound)  # an act that raised one of these will raise it again
 
 

@@ -21,7 +21,7 @@ class Rules:
     """What holds on one machine. `round_ms` bounds a round, so that 200 searches are each seen to move every second."""
 
     quantum_ms: float = 20.0
-    round_ms: float = 500.0
+    round_ms: float = 250.0
     active: int = 200
     memory_bytes: int = 4 << 30
     alone_ms: float = 250.0
@@ -130,7 +130,7 @@ def shares(ready: Sequence[Job], *, rules: Rules, now_s: float) -> dict[str, flo
     """
     if not ready:
         return {}
-    part = _reserved(ready, now_s=now_s)
+    part = _reserved(ready, rules=rules, now_s=now_s)
     left, weight = 1.0 - sum(part.values()), sum(job.priority for job in ready)
     whole = {job.id: part.get(job.id, 0.0) + left * job.priority / weight for job in ready}
     of_tenant: dict[str, float] = {}
@@ -155,7 +155,7 @@ def _standing_s(job: Job, *, now_s: float) -> float:
     return waited_s if job.deadline_s is None else max(waited_s, 4 * _STEP_S - (job.deadline_s - now_s))
 
 
-def _reserved(ready: Sequence[Job], *, now_s: float) -> dict[str, float]:
+def _reserved(ready: Sequence[Job], *, rules: Rules, now_s: float) -> dict[str, float]:
     """What each deadline needs of the core from now on, earliest first, as long as there is some.
 
     A deadline that is past, or that the whole core could not keep, reserves nothing: it would only take others down with it.
@@ -168,7 +168,10 @@ def _reserved(ready: Sequence[Job], *, now_s: float) -> dict[str, float]:
         left_s = job.deadline_s - now_s
         need_s = job.generations_left * job.ms_per_generation / 1000
         if 0 < need_s <= left_s:
-            found[job.id] = min(_MARGIN * need_s / left_s, free)
+            aim_s = (
+                left_s - 2 * rules.round_ms / 1000
+            )  # a share that shrinks with what is left would end on the very deadline
+            found[job.id] = min(_MARGIN * need_s / aim_s, free) if aim_s > 0 else free
             free -= found[job.id]
     return found
 

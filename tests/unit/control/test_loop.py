@@ -238,3 +238,15 @@ def test_an_hour_with_news_is_signed_and_anchored(house) -> None:
     assert head["checkpoint"] is not None
     assert head["unsigned"] == 0
     assert (house.home / "log" / "audit-anchor.jsonl").read_text().count("\n") == 1
+
+
+def test_a_start_waits_for_no_mirror(house) -> None:
+    """A hundred searches that end together keep MLflow busy for long; who asks for a run meanwhile does not notice."""
+    run = begun(house)
+    report(house, run, "claim")
+    report(house, run, "finish", state="succeeded")
+    fresh = house.ask("POST", "/api/v1/training", json=TRAIN).json()
+    seen: list[list[tuple[str, int]]] = []
+    house.mirror.run = lambda run, metrics: seen.append(list(house.place.submitted))
+    house.tick(1.0)
+    assert seen == [[(run["id"], 1), (fresh["id"], 1)]]

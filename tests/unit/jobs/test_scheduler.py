@@ -60,7 +60,7 @@ def test_a_hundred_equal_searches_get_the_same_and_none_stands_still_for_a_secon
     rng = np.random.default_rng(0)
     trace = play([job(n, generations=1000) for n in range(100)], takes_ms=lambda _: rng.gamma(4, 0.15), until_s=8)
     assert jain(trace.ran_ms.values()) >= 0.99
-    assert max(trace.gap_s.values()) <= 0.6
+    assert max(trace.gap_s.values()) <= 0.4
 
 
 def test_two_hundred_searches_are_each_seen_to_move_every_second() -> None:
@@ -94,9 +94,9 @@ def test_a_slow_search_delays_the_others_by_no_more_than_a_fifth(alone: bool) ->
 
 
 def test_a_deadline_that_can_be_kept_is_kept() -> None:
-    jobs = [job(n, generations=3000) for n in range(50)]
+    jobs = [job(n, generations=600) for n in range(50)]
     urgent = [job(100 + k, generations=2000, deadline_s=6.0 + 3 * k) for k in range(3)]  # 2 s of work each
-    trace = play([*jobs, *urgent], takes_ms=lambda _: 1.0)
+    trace = play([*jobs, *urgent], takes_ms=lambda _: 1.0, until_s=13)
     assert all(trace.ended_s[one.id] <= one.deadline_s for one in urgent)
     plain = play([*jobs, *(dataclasses.replace(one, deadline_s=None) for one in urgent)], takes_ms=lambda _: 1.0)
     assert all(plain.ended_s[one.id] > one.deadline_s for one in urgent)  # and would not have been
@@ -158,7 +158,7 @@ def test_a_stall_costs_a_search_a_round_and_not_its_progress() -> None:
 
     trace = play([job(n, generations=200) for n in range(100)], takes_ms=takes_ms, until_s=15)
     assert next(met, None) is None
-    assert trace.gap_s["job-042"] <= 1.0 + 2 * 0.5 + 0.1
+    assert trace.gap_s["job-042"] <= 1.0 + 2 * 0.25 + 0.1
 
 
 def test_admission_keeps_the_number_the_memory_and_the_quota_and_forgets_nobody() -> None:
@@ -198,7 +198,7 @@ def test_memory_and_the_number_of_processes() -> None:
 JOBS = st.lists(
     st.tuples(
         st.floats(0.05, 400),  # ms of a generation
-        st.integers(1, 200),  # generations
+        st.integers(1, 100),  # generations
         st.sampled_from([1, 2, 4]),
         st.sampled_from(["a", "b", "c"]),
         st.one_of(st.none(), st.floats(0.1, 60)),  # deadline
@@ -209,7 +209,7 @@ JOBS = st.lists(
 
 
 @hypothesis.given(JOBS, st.integers(0, 2**32 - 1))
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=20, deadline=None)
 def test_whatever_comes_everybody_ends_and_nobody_waits_beyond_its_share(told, seed) -> None:
     rng = np.random.default_rng(seed)
     mean = {f"job-{n:03d}": ms for n, (ms, *_) in enumerate(told)}
@@ -221,7 +221,7 @@ def test_whatever_comes_everybody_ends_and_nobody_waits_beyond_its_share(told, s
 
 
 @hypothesis.given(JOBS, st.floats(0, 60))
-@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.settings(max_examples=60, deadline=None)
 def test_shares_are_a_whole_and_keep_the_quotas(told, now_s) -> None:
     jobs = [
         job(n, generations=count, priority=p, tenant=t, deadline_s=d, ms_per_generation=ms)
