@@ -57,8 +57,8 @@ def test_worlds_of_whole_envs_under_weights_and_without() -> None:
 
 
 def test_cells_observe_the_weights_of_their_network_and_are_rewarded_by_them() -> None:
-    """Under weights that happen to be all on one objective, a network's reward is that of a network made for it."""
-    found = worlds.of(TrainSpec(env=RAN, preference="conditioned"))
+    """A network's reward is that of a network which was made with the weights that were drawn."""
+    found = worlds.of(TrainSpec(env=RAN, preference="conditioned", env_config={"episode_length": 6}))
     assert found.shared
     env = found.make(envs=2, seed=2, first_index=0)
     seen, _ = env.reset()
@@ -66,7 +66,10 @@ def test_cells_observe_the_weights_of_their_network_and_are_rewarded_by_them() -
     np.testing.assert_array_equal(weights, weights[:, :1].repeat(21, axis=1))
     assert len(np.unique(weights[:, 0], axis=0)) == 2
     plain = registry.training_view(RAN).make_vector(
-        num_envs=2, seed=2, weights=tuple(weights[1, 0].astype(float) / weights[1, 0].sum())
+        num_envs=2,
+        seed=2,
+        config={"episode_length": 6},
+        weights=tuple(weights[1, 0].astype(float) / weights[1, 0].sum()),
     )
     own, _ = plain.reset()
     np.testing.assert_array_equal(seen[:, :-4], own)
@@ -74,7 +77,7 @@ def test_cells_observe_the_weights_of_their_network_and_are_rewarded_by_them() -
     after, _, _, _, info = env.step(actions)
     _, _, _, _, other = plain.step(actions)
     assert info["env_reward"][1] == pytest.approx(other["env_reward"][1], rel=1e-6)
-    for _ in range(95):
+    for _ in range(5):
         after, _, _, _, info = env.step(actions)
     assert info["env_done"].all()
     fresh = after[:, -4:].reshape(2, 21, 4)
