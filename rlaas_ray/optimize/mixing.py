@@ -114,10 +114,14 @@ class MixedVariation:
         old = flat[at]
         variation.mutate(born, at, bounds=(varied.low, varied.high), eta=varied.mutation_eta, rng=rng)
         moved = np.rint(flat[at])
-        # A small move rounds to none, and in a short range every move is small: then one step, inwards at a bound.
+        # A small move rounds to none, and in a short range every move is small: then one step, inwards at a bound, or any
+        # other value, for a short range often is a list of settings whose neighbours have little in common.
         low, high = varied.low[at % len(columns)], varied.high[at % len(columns)]
         up = (old <= low) | ((old < high) & (rng.random(len(at)) < 0.5))
         stepped = np.minimum(np.maximum(old + np.where(up, 1.0, -1.0), low), high)
+        size = high - low + 1.0
+        other = low + (old - low + 1.0 + np.floor(rng.random(len(at)) * np.maximum(size - 1.0, 1.0))) % size
+        stepped = np.where(rng.random(len(at)) < 0.5, stepped, other)
         flat[at] = np.where(moved == old, stepped, moved)
         return born
 

@@ -15,7 +15,7 @@ DECIMALS = 9
 # problem, its configuration, points of its front, generations with a population of 100
 SMALL = {
     "5g": ("5g_tiny", {}, 29, 100),
-    "5g at night": ("5g_tiny", {"step": 0}, 12, 200),
+    "5g at night": ("5g_tiny", {"step": 0}, 12, 300),
     "edge": ("edge_placement", {"size": "tiny", "late_limit": 1.0}, 9, 3),
     "edge with a limit": ("edge_placement", {"size": "tiny", "late_limit": 0.4}, 4, 3),
     "recommendation": ("recommendation", {"size": "tiny"}, 15, 100),
