@@ -80,9 +80,10 @@ def _intercepts(off: F64) -> F64 | None:
         plane = np.linalg.solve(off, np.ones(len(off)))
     except np.linalg.LinAlgError:
         return None
-    with np.errstate(divide="ignore"):
+    # Nearly singular, the plane is infinite somewhere, and then it meets nothing.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         cut = 1.0 / plane
-    met = np.abs(off @ plane - 1.0).max() <= 1e-5
+        met = np.abs(off @ plane - 1.0).max() <= 1e-5
     return np.asarray(cut) if met and (cut > _NO_RANGE).all() else None
 
 
