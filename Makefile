@@ -33,9 +33,9 @@ test-fast: setup
 
 test: setup
 	$(BIN)/pytest tests/unit tests/contracts tests/shipped -m 'not ray' -n $(WORKERS)
-	$(BIN)/pytest tests -m ray -p no:randomly
+	$(BIN)/pytest tests -m ray -p no:randomly -n $(WORKERS) --dist loadfile
 	$(BIN)/pytest tests/learning -m 'not ray' -n $(WORKERS)
-	$(BIN)/pytest tests/surfaces tests/e2e -m 'not ray' -p no:randomly
+	$(BIN)/pytest tests/surfaces tests/e2e -m 'not ray' -p no:randomly -n $(WORKERS) --dist loadfile
 
 bench: setup
 	$(BIN)/python -m benchmarks

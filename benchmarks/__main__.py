@@ -20,10 +20,15 @@ EACH = (
     ["benchmarks.off_policy_sac", "learning", "--env", "CartPole-v1"],
     ["benchmarks.tuning"],
     ["benchmarks.optimize"],
+    ["benchmarks.fronts"],
+    ["benchmarks.search_job"],
+    ["benchmarks.searches", "host"],
+    ["benchmarks.policy_fronts"],
     ["benchmarks.faults"],
     ["benchmarks.canary"],
     ["benchmarks.choice"],
     ["benchmarks.serving"],
+    ["benchmarks.quickstart"],
 )
 
 

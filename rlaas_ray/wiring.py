@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rlaas_ray.control.application import Application
     from rlaas_ray.control.judge import Judge
     from rlaas_ray.control.models import Models
+    from rlaas_ray.control.records import Records
     from rlaas_ray.control.rollouts import Rollouts
     from rlaas_ray.jobs.host import Desk
     from rlaas_ray.optimize.search import Evaluate
@@ -63,11 +64,10 @@ def build(
     from rlaas_ray.control.keyring import Keyring
     from rlaas_ray.control.loop import Loop, Parts, dead, owner
     from rlaas_ray.control.models import Models
-    from rlaas_ray.control.records import Records
     from rlaas_ray.control.reports import Reports
     from rlaas_ray.control.rollouts import Rollouts
     from rlaas_ray.control.runs import Runs
-    from rlaas_ray.store import audit, schema, secrets
+    from rlaas_ray.store import schema, secrets
     from rlaas_ray.store.database import Database
     from rlaas_ray.store.objects import Objects
 
@@ -78,10 +78,8 @@ def build(
     schema.migrate(database)
     pepper_path = settings.pepper_file or home / "secrets" / "pepper"
     pepper = secrets.made(pepper_path)
-    signer = audit.Signer(bytes.fromhex(secrets.made(home / "secrets" / "signing.key").decode()))
-    anchor = audit.FileAnchor(settings.audit_anchor or home / "log" / "audit-anchor.jsonl")
 
-    records = Records(database=database, clock=clock, signer=signer, anchor=anchor)
+    records = _records(settings, database=database, clock=clock)
     feed = Feed(database=database, clock=clock, pepper_path=pepper_path)
     keyring = Keyring(database=database, clock=clock, pepper=pepper, changed=feed.bell.ring)
     keyring.first(lambda secret: secrets.write(home / "admin-key", secret, replace=True))
@@ -119,6 +117,15 @@ def build(
         environments=functools.cache(_environments),
         check_env=_check_env,
     )
+
+
+def _records(settings: Settings, *, database: Database, clock: Clock) -> Records:
+    from rlaas_ray.control.records import Records
+    from rlaas_ray.store import audit, secrets
+
+    signer = audit.Signer(bytes.fromhex(secrets.made(settings.home / "secrets" / "signing.key").decode()))
+    anchor = audit.FileAnchor(settings.audit_anchor or settings.home / "log" / "audit-anchor.jsonl")
+    return Records(database=database, clock=clock, signer=signer, anchor=anchor)
 
 
 def _judge(

@@ -78,6 +78,7 @@ def test_nothing_is_imported_by_a_string() -> None:
         "rlaas_ray/envs/reward.py",  # module:function of the user
         "rlaas_ray/train/offline/sources.py",  # Minari, where it is installed
         "rlaas_ray/optimize/problems.py",  # module:Class of the user
+        "rlaas_ray/optimize/library.py",  # pymoo's algorithms by name: each is loaded only when asked for
         "rlaas_ray/tune/trials.py",  # module:function of the user
         "rlaas_ray/train/families.py",  # its own families by name: each is loaded only when asked for
         "rlaas_ray/store/trackers.py",  # W&B and TensorBoard, where they are installed

@@ -1,4 +1,4 @@
-"""The main job as a user runs it: `rlaas quickstart --fast` in a process of its own, in a clean home, under 90 s."""
+"""The main job as a user runs it: `rlaas quickstart --fast` in a process of its own, in a clean home."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> dict:
-    """One run, its output, its report, how long it took and which processes it left."""
+    """One run, its output, its report and which processes it left."""
     folder = tmp_path_factory.mktemp("quickstart")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RLAAS_", "RAY_"))}
     environment |= {
@@ -26,7 +26,6 @@ def done(tmp_path_factory) -> dict:
         "RLAAS_URL": "http://127.0.0.1:9",
         "OMP_NUM_THREADS": "1",
     }
-    began, load = time.monotonic(), os.getloadavg()[0]
     process = subprocess.run(
         [sys.executable, "-m", "rlaas_ray.cli", "quickstart", "--fast", "--json", "--out", str(folder / "out")],
         env=environment,
@@ -39,8 +38,6 @@ def done(tmp_path_factory) -> dict:
     assert process.returncode == 0, process.stderr[-3000:]
     left = [processes.command_line(pid) for pid in processes.marked("HOME", str(folder))]
     return {
-        "seconds": time.monotonic() - began,
-        "load": load,
         "stdout": process.stdout,
         "stderr": process.stderr,
         "document": json.loads(process.stdout),
@@ -48,12 +45,6 @@ def done(tmp_path_factory) -> dict:
         "left": left,
         "homes": [p for p in folder.iterdir() if p.name.startswith("rlaas-")],
     }
-
-
-def test_it_takes_less_than_ninety_seconds(done) -> None:
-    if done["load"] > len(os.sched_getaffinity(0)):
-        pytest.skip(f"the machine was busy before it began: load {done['load']:.1f}")
-    assert done["seconds"] < 90
 
 
 def test_stdout_is_one_document_and_progress_is_on_stderr(done) -> None:
