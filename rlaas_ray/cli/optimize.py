@@ -15,7 +15,9 @@ from rlaas_ray.specs.optimize import OptimizeSpec
 
 @click.command()
 @click.argument("spec", required=False)
-@click.option("--problem", help="5g, recommendation, edge_placement, policy_search, zdt1, ... or module:Class of your own.")
+@click.option(
+    "--problem", help="5g, recommendation, edge_placement, policy_search, zdt1, ... or module:Class of your own."
+)
 @click.option("--algorithm", help="nsga2, nsga3, moead, spea2, ... [auto: by the number of objectives]")
 @click.option(
     "--effort", help="balanced, quick or thorough: what the options that follow are where they are not given."

@@ -36,7 +36,9 @@ class WarmStart(Document):
 class OptimizeSpec(Document):
     """Problem, algorithm, budget and the weights of the final choice. What is None is the effort's."""
 
-    problem: str = Field(min_length=1, description="5g, recommendation, edge_placement, policy_search, zdt1, ... or module:Class")
+    problem: str = Field(
+        min_length=1, description="5g, recommendation, edge_placement, policy_search, zdt1, ... or module:Class"
+    )
     problem_config: dict[str, Any] = Field(default_factory=dict)
     algorithm: str = Field(default="auto", min_length=1)
     algorithm_config: dict[str, Any] = Field(default_factory=dict)
