@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -69,9 +70,14 @@ def _extreme(off: F64) -> I64:
     """(m,) rows of off (k, m), distances from the ideal, that lie nearest to each axis; the first of equals."""
     columns = np.ascontiguousarray(off.T)
     columns[columns < _SMALL] = 0.0
-    steep = np.full((len(columns), len(columns)), _STEEP)
-    np.fill_diagonal(steep, 1.0)
-    return np.asarray((steep[:, :, None] * columns).max(axis=1).argmin(axis=1))
+    return np.asarray((_steep(len(columns)) * columns).max(axis=1).argmin(axis=1))
+
+
+@lru_cache(maxsize=32)
+def _steep(objectives: int) -> F64:
+    weight = np.full((objectives, objectives, 1), _STEEP)
+    weight[np.arange(objectives), np.arange(objectives)] = 1.0
+    return weight
 
 
 def _intercepts(off: F64) -> F64 | None:
@@ -108,19 +114,16 @@ def fill(niche: I64, distance: F64, *, held: I64, need: int, rng: np.random.Gene
     The distribution of Deb & Jain's loop without the loop: a niche's candidates stand in line (where it holds nobody yet the
     closest first, else at random), the one at place p would join as number held + p, and the lowest numbers go in.
     """
-    chance = rng.random((2, len(niche)))
-    line = chance[0]
-    empty = held[niche] == 0
-    if empty.any():
-        near = np.flatnonzero(empty)
-        by_niche = near[np.lexsort((line[near], distance[near], niche[near]))]
-        heads = np.empty(len(by_niche), dtype=np.bool_)
-        heads[:1] = True
-        np.not_equal(niche[by_niche[1:]], niche[by_niche[:-1]], out=heads[1:])
-        line[by_niche[heads]] = -1.0
+    line, last = rng.random((2, len(niche)))
+    nearest = np.full(len(held), np.inf)
+    np.minimum.at(nearest, niche, distance)
+    heads = np.flatnonzero((distance == nearest[niche]) & (held[niche] == 0))
+    if len(heads) and np.bincount(niche[heads]).max() > 1:
+        # As near to the same direction: chance says who is first, the others stand among the rest.
+        heads = rng.permutation(heads)
+        heads = heads[np.unique(niche[heads], return_index=True)[1]]
+    line[heads] = -1.0
     order = np.lexsort((line, niche))
     ranked = niche[order]
-    starts = np.flatnonzero(np.concatenate([np.ones(1, dtype=np.bool_), ranked[1:] != ranked[:-1]]))
-    sizes = np.diff(np.append(starts, len(ranked)))
-    place = np.arange(len(ranked)) - np.repeat(starts, sizes)
-    return order[np.lexsort((chance[1], held[ranked] + place))[:need]]
+    place = np.arange(len(ranked)) - ranked.searchsorted(ranked)
+    return order[np.lexsort((last, held[ranked] + place))[:need]]

@@ -63,15 +63,21 @@ class RealVariation:
         np.take(x, first, axis=0, out=born[:matings])
         crossed = rng.random(matings) < self.crossover
         bounds = (self.low, self.high)
+        # One number for all variables is the usual case, and saves a look-up for each.
+        edges = (self.low[:1], self.high[:1]) if _same(self.low) and _same(self.high) else bounds
         for rows in _blocks(matings, width=d):
             other = x[second[rows]] if each == 1 else born[matings + rows.start : matings + rows.stop]
             if each == 2:
                 np.take(x, second[rows], axis=0, out=other)
-            sbx(born[rows], other, crossed=crossed[rows], bounds=bounds, eta=self.crossover_eta, rng=rng)
+            sbx(born[rows], other, crossed=crossed[rows], bounds=edges, eta=self.crossover_eta, rng=rng)
         chance = self.per_variable if self.per_variable is not None else min(0.5, 1.0 / d)
         at = positions(born.shape, row=self.mutation, each=chance, rng=rng)
         mutate(born, at, bounds=bounds, eta=self.mutation_eta, rng=rng)
         return born
+
+
+def _same(bound: F64) -> bool:
+    return bool((bound == bound[0]).all())
 
 
 def _blocks(rows: int, *, width: int) -> Iterator[slice]:
@@ -83,8 +89,9 @@ def _blocks(rows: int, *, width: int) -> Iterator[slice]:
 def sbx(a: F64, b: F64, *, crossed: Bool, bounds: tuple[F64, F64], eta: float, rng: np.random.Generator) -> None:
     """Parents a, b (k, d), both contiguous, become their children in place.
 
-    In the rows that `crossed` (k,) marks each variable crosses with chance 1/2. One random bit a variable says whether, then
-    one 32-bit draw for each that does: the upper bits are the uniform of the spread, the last one says which child is which.
+    Bounds are (d,), or (1,) for all variables. In the rows that `crossed` (k,) marks each variable crosses with chance 1/2.
+    One random bit a variable says whether, then one 32-bit draw for each that does: the upper bits are the uniform of the
+    spread, the last one says which child is which.
     """
     rows, d = a.shape
     words = rng.bit_generator.random_raw((rows * d + 63) // 64)
@@ -97,40 +104,41 @@ def sbx(a: F64, b: F64, *, crossed: Bool, bounds: tuple[F64, F64], eta: float, r
     uniform *= np.float32(2.0**-32 * (1.0 - 2.0**-24))
     flat_a, flat_b = a.reshape(-1), b.reshape(-1)
     first, second = flat_a.take(at), flat_b.take(at)
-    lower, upper = np.minimum(first, second), np.maximum(first, second)
     low, high = (_at(bound, at, rows=rows) for bound in bounds)
-    gap = (upper - lower).astype(np.float32)
+    # The lower parent of each pair and the upper one, as two rows.
+    ends = np.empty((2, len(at)))
+    np.minimum(first, second, out=ends[0])
+    np.maximum(first, second, out=ends[1])
+    gap = (ends[1] - ends[0]).astype(np.float32)
     half = gap * np.float32(0.5)
     gap += _TINY
+    room = np.empty((2, len(at)), dtype=np.float32)
+    np.subtract(ends[0], low, out=room[0], casting="same_kind")
+    np.subtract(high, ends[1], out=room[1], casting="same_kind")
     with np.errstate(over="ignore", divide="ignore"):
-        below = _inwards((lower - low).astype(np.float32), gap=gap, uniform=uniform, eta=eta)
-        above = _inwards((high - upper).astype(np.float32), gap=gap, uniform=uniform, eta=eta)
-    below *= half
-    above *= half
-    lower += below
-    upper -= above
-    np.maximum(lower, low, out=lower)
-    np.minimum(upper, high, out=upper)
+        shift = _inwards(room, gap=gap, uniform=uniform, eta=eta)
+    shift *= half
+    ends[0] += shift[0]
+    ends[1] -= shift[1]
+    np.maximum(ends, low, out=ends)
+    np.minimum(ends, high, out=ends)
     # Which child is the lower one is a coin's matter; exchanged bit by bit, which no branch slows down.
     draw &= np.uint32(1)
     coin = np.negative(draw.astype(np.int64))
-    one, two = lower.view(np.int64), upper.view(np.int64)
-    coin &= one ^ two
-    one ^= coin
-    two ^= coin
-    flat_a[at] = lower
-    flat_b[at] = upper
+    both = ends.view(np.int64)
+    coin &= both[0] ^ both[1]
+    both ^= coin
+    flat_a[at] = ends[0]
+    flat_b[at] = ends[1]
 
 
-def _at(bound: F64, at: I64, *, rows: int) -> F64 | np.float64:
-    """The bound (d,) at flat positions of a (rows, d) matrix; one number where it is the same for all variables."""
-    if (bound == bound[0]).all():
-        return np.float64(bound[0])
-    return np.tile(bound, rows).take(at)
+def _at(bound: F64, at: I64, *, rows: int) -> F64:
+    """The bound at flat positions of a (rows, d) matrix: itself where it is one number for all variables, (1,)."""
+    return bound if len(bound) == 1 else np.tile(bound, rows).take(at)
 
 
 def _inwards(room: F32, *, gap: F32, uniform: F32, eta: float) -> F32:
-    """1 - beta_q (Deb & Agrawal 1995, bounded): room (k,) to the bound on that side, gap (k,) between the parents."""
+    """1 - beta_q (Deb & Agrawal 1995, bounded): room (2, k) to the bound on either side, gap (k,) between the parents."""
     power = np.float32(eta + 1.0)
     room /= gap
     room += room
@@ -161,7 +169,7 @@ def positions(shape: tuple[int, ...], *, row: float, each: float, rng: np.random
     rows, d = shape
     total = rows * d
     mean = total * each
-    at: I64 = np.cumsum(rng.geometric(each, int(mean + 6.0 * np.sqrt(mean) + 10.0))) - 1
+    at: I64 = np.cumsum(rng.geometric(each, int(mean + 6.0 * mean**0.5 + 10.0))) - 1
     while at[-1] < total:
         more = np.cumsum(rng.geometric(each, len(at))) + at[-1]
         at = np.concatenate([at, more])
