@@ -11,8 +11,10 @@ from pymoo.core.problem import ElementwiseProblem, Problem
 from pymoo.core.variable import Binary, Choice, Integer, Real
 
 from rlaas_ray.errors import InvalidInput, NotBuilt
-from rlaas_ray.optimize import algorithms, evaluation, mixing, variables
+from rlaas_ray.optimize import algorithms, evaluation, mixing, problems, search, variables
 from rlaas_ray.optimize.kernels.variation import RealVariation
+from rlaas_ray.specs.optimize import OptimizeSpec
+from rlaas_ray.testing.clock import ManualClock
 
 KINDS = {
     "speed": Real(bounds=(-1.0, 2.0)),
@@ -219,3 +221,23 @@ class Budget(Problem):
 def test_a_problems_own_repair_has_the_last_word(name: str) -> None:
     f = archive_of(Budget(), name, size=20, generations=10)
     assert np.sqrt(f).sum(axis=1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kind", [Shop, Tour])
+@pytest.mark.parametrize("name", ["nsga2", "moead", "smsemoa"])
+def test_a_saved_search_of_any_variables_goes_on_to_the_same_front(kind: type, name: str) -> None:
+    spec = OptimizeSpec(problem=kind.__name__, algorithm=name, population_size=10, generations=8, stagnation=False)
+
+    def fresh() -> problems.Subject:
+        return problems.describe(kind(), weights=None)
+
+    whole = search.Searching(fresh(), spec, clock=ManualClock())
+    for _ in range(3):
+        whole.step()
+    saved = whole.save()
+    back = search.Searching.restore(saved, subject=fresh(), spec=spec, clock=ManualClock())
+    for one in (whole, back):
+        while not one.done:
+            one.step()
+    assert whole.result().x.tobytes() == back.result().x.tobytes()
+    assert whole.result().trace.tobytes() == back.result().trace.tobytes()
