@@ -232,7 +232,7 @@ def main() -> int:
     parser.add_argument("--problem", default="dtlz2")
     parser.add_argument("--generations", type=int, default=60)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if given.what == "api":
             through(given, Path(folder))
             return 0

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from rlaas_ray.specs.runs import Progress, RunState
 from rlaas_ray.store import runs as run_rows
 from rlaas_ray.store.database import Connection, to_text
+from rlaas_ray.store.runs import PASSING, forget_passing
 from rlaas_ray.store.tables import run_events, run_metrics, runs
 
 
@@ -60,7 +61,7 @@ def add_events(tx: Connection, told: Sequence[Told]) -> None:
     seen = {
         tuple(row) for row in tx.execute(known.where(run_events.c.run_id.in_(ids), run_events.c.source_seq >= oldest))
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in some:
         seq = int(last.get(one.run_id) or 0)
         for event in one.events:
@@ -73,6 +74,8 @@ def add_events(tx: Connection, told: Sequence[Told]) -> None:
             rows.append({**row, "time_us": event["time_us"], "kind": event["kind"], "data_json": data})
     if rows:
         tx.execute(run_events.insert(), rows)
+    for run_id, seq in {row["run_id"]: row["seq"] for row in rows if row["kind"] == PASSING}.items():
+        forget_passing(tx, run_id, last=seq)
     for run_id, seq in {row["run_id"]: row["seq"] for row in rows if row["kind"] == run_rows.PASSING}.items():
         run_rows.forget_passing(tx, run_id, last=seq)
 

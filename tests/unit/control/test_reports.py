@@ -99,3 +99,14 @@ def test_a_run_that_its_process_takes_up_again_while_it_stops_is_still_its_own(h
     path = f"/api/v1/runs/{entry['run']}/claim"
     assert house.ask("POST", path, json=body, key=entry["key"]).json()["state"] == "stopping"
     assert house.ask("POST", path, json={**body, "place_ref": "other"}, key=entry["key"]).status_code == 409
+
+
+def test_of_many_fronts_the_newest_thousand_events_are_kept(house) -> None:
+    (entry,) = started(house, 1)
+    for first in range(1, 1202, 400):
+        entry["events"] = [event(seq, number=seq) for seq in range(first, first + 400)]
+        told(house, [entry])
+    events = house.application.runs.events(entry["run"], after=0, limit=2000)[0]
+    fronts = [one.data["number"] for one in events if one.kind == "front"]
+    assert len(fronts) <= 1000
+    assert fronts[-1] == 1600
