@@ -125,8 +125,6 @@ class Genetic:
             return
         stays = ranking.chosen_mask(order, of=len(f))
         died, born = np.flatnonzero(~stays[:held]), np.flatnonzero(stays[held:])
-        place = np.arange(len(f))
-        place[born + held] = died
         self._x[died] = asked[born]
         self._hash[died] = self._asked_hash[born]
         self._f[died] = f[born + held]
@@ -136,6 +134,8 @@ class Genetic:
         if h.shape[1]:
             self._h[died] = h[born]
         if self._goodness is not None:
+            place = np.arange(len(f))
+            place[born + held] = died
             moved = np.empty_like(self._goodness)
             moved[place[order]] = self._goodness
             self._goodness = moved

@@ -34,16 +34,16 @@ class Nsga3(Genetic):
     def _among(self, f: F64, *, need: int) -> tuple[I64, F64 | None]:
         # All survivors are as good parents: pymoo's tournament then is a draw.
         rank = ranking.ranks(f)
-        self._norm.update(f, front=f[rank == 0])
+        kept, split = np.empty(0, dtype=np.int64), np.flatnonzero(rank == 0)
+        self._norm.update(f, front=f[split])
         if len(f) <= need:
             return np.arange(len(f)), None
-        held = np.bincount(rank).cumsum()
-        last = int(np.searchsorted(held, need))
-        kept = np.flatnonzero(rank < last)
-        split = np.flatnonzero(rank == last)
-        if len(kept) + len(split) == need:
-            return np.concatenate([kept, split]), None
+        if len(split) < need:
+            last = int(np.searchsorted(np.bincount(rank).cumsum(), need))
+            kept, split = np.flatnonzero(rank < last), np.flatnonzero(rank == last)
         rows = np.concatenate([kept, split])
+        if len(rows) == need:
+            return rows, None
         niche, distance = niching.associate(self._norm.scaled(f[rows]), unit=self._unit)
         count = np.bincount(niche[: len(kept)], minlength=len(self._unit))
         more = niching.fill(niche[len(kept) :], distance[len(kept) :], held=count, need=need - len(kept), rng=self._rng)

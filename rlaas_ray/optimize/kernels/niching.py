@@ -47,18 +47,17 @@ class Normaliser:
 
     def update(self, f: F64, *, front: F64) -> None:
         """With the rows f (n, m) of a generation and its first front (k, m), k >= 1."""
+        # Objectives as rows: reductions then run along memory.
+        columns = np.ascontiguousarray(front.T)
         highest = f.max(axis=0)
-        self.ideal = np.minimum(self.ideal, front.min(axis=0))
+        self.ideal = np.minimum(self.ideal, columns.min(axis=1))
         self.worst = np.maximum(self.worst, highest)
-        known = np.concatenate([self.extremes, front])
-        self.extremes = known[_extreme(known - self.ideal)]
-        self.nadir = self._nadir(of_front=front.max(axis=0), of_all=highest)
-
-    def _nadir(self, *, of_front: F64, of_all: F64) -> F64:
-        nadir = _intercepts(self.extremes - self.ideal)
+        known = np.concatenate([self.extremes.T, columns], axis=1)
+        self.extremes = known.T[_extreme(known - self.ideal[:, None])]
+        cut = _intercepts(self.extremes - self.ideal)
         # Without a sensible plane the front's own worst; where that is the ideal, the worst of all.
-        found = of_front if nadir is None else np.minimum(nadir + self.ideal, self.worst)
-        return np.where(found - self.ideal <= _NO_RANGE, of_all, found)
+        found = columns.max(axis=1) if cut is None else np.minimum(cut + self.ideal, self.worst)
+        self.nadir = np.where(found - self.ideal <= _NO_RANGE, highest, found)
 
     def scaled(self, f: F64) -> F64:
         """Rows f (n, m) with the ideal at 0 and the nadir at 1."""
@@ -67,10 +66,9 @@ class Normaliser:
 
 
 def _extreme(off: F64) -> I64:
-    """(m,) rows of off (k, m), distances from the ideal, that lie nearest to each axis; the first of equals."""
-    columns = np.ascontiguousarray(off.T)
-    columns[columns < _SMALL] = 0.0
-    return np.asarray((_steep(len(columns)) * columns).max(axis=1).argmin(axis=1))
+    """(m,) columns of off (m, k), distances from the ideal, that lie nearest to each axis; the first of equals."""
+    off[off < _SMALL] = 0.0
+    return np.asarray((_steep(len(off)) * off).max(axis=1).argmin(axis=1))
 
 
 @lru_cache(maxsize=32)
