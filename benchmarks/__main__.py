@@ -20,6 +20,7 @@ EACH = (
     ["benchmarks.off_policy_sac", "learning", "--env", "CartPole-v1"],
     ["benchmarks.tuning"],
     ["benchmarks.optimize"],
+    ["benchmarks.fronts", "--only", "nsga2,nsga3", "--seeds", "3"],
     ["benchmarks.fronts"],
     ["benchmarks.search_job"],
     ["benchmarks.searches", "host"],
