@@ -29,7 +29,8 @@ class Front:
     objectives: tuple[tuple[str, str, str], ...]
     x: F64  # (k, d)
     values: F64  # (k, m)
-    score: F64  # (k,) of the method that chose
+    shown: I64  # (s,) the points of the document, at most 500: the choice is among these, so that it can be made again
+    score: float  # the chosen one's, by the method that chose
     weight: F64  # (m,)
     chosen: int
     method: str  # that chose it
@@ -56,19 +57,18 @@ class Front:
         return self.ended_by == "stop"
 
     def to_json(self) -> dict[str, Any]:
-        """The result document: at most 500 points (evenly over the first objective, the chosen one among them), one x."""
-        rows = shown(self.values, chosen=self.chosen, limit=SHOWN_AT_MOST)
+        """The result document: the shown points, one x."""
         names = [name for name, _, _ in self.objectives]
         chosen = dict(zip(names, self.values[self.chosen].tolist(), strict=True))
         anchors = {name: dict(zip(names, row.tolist(), strict=True)) for name, row in self.anchors.items()}
         return {
             "objectives": [{"name": n, "unit": u, "direction": d} for n, u, d in self.objectives],
-            "front": self.values[rows].tolist(),
+            "front": self.values[self.shown].tolist(),
             "front_size": len(self.values),
             "chosen": {
-                "index": int(np.flatnonzero(rows == self.chosen)[0]),
+                "index": int(np.searchsorted(self.shown, self.chosen)),
                 "objectives": chosen,
-                "score": float(self.score[self.chosen]),
+                "score": self.score,
                 "method": self.method,
                 "reason": self.reason,
                 "x": self.x[self.chosen].tolist(),
@@ -100,16 +100,6 @@ class Front:
             f"{len(self.values)} non-dominated points from {self.evaluations:,} evaluations in {self.seconds:.1f} s "
             f"({self.ended_because}; seed {self.seed}); hypervolume {self.hypervolume:.4f}; chosen: {point}"
         )
-
-
-def shown(values: F64, *, chosen: int, limit: int) -> I64:
-    """Indices of at most `limit` rows, spread evenly in the order of the first objective, with `chosen` among them."""
-    order = np.argsort(values[:, 0], kind="stable")
-    if len(order) > limit:
-        order = order[np.unique(np.linspace(0, len(order) - 1, limit).round().astype(np.int64))]
-        if chosen not in order:
-            order = np.concatenate([order[:-1], [chosen]])
-    return np.asarray(order, dtype=np.int64)
 
 
 def thinned(values: F64, *, limit: int) -> I64:

@@ -244,28 +244,29 @@ class Searching:
             )
         sign, weight = self.subject.sign, self.subject.weight
         measured = self._volume.final(archive.f)
-        order = np.argsort(
-            archive.f[:, 0] * sign[0], kind="stable"
-        )  # the document's: the reason counts points as it does
+        order = np.argsort(archive.f[:, 0] * sign[0], kind="stable")
         x, values = archive.x[order], archive.f[order] * sign
+        shown = front.thinned(values, limit=front.SHOWN_AT_MOST)
         method: Method = self.effort.choose if len(weight) > 1 else "topsis"
         picked = choice.choose(
-            values,
+            values[shown],
             method=method,
             minimise=self.subject.minimise,
             weights=None if method == "knee" else weight,
             session=choice.Session(labels=[(name, unit) for name, unit, _ in self.subject.objectives]),
         )
+        chosen = int(shown[picked.index])
         return front.Front(
             objectives=self.subject.objectives,
             x=x,
             values=values,
-            score=picked.score,
+            shown=shown,
+            score=float(picked.score[picked.index]),
             weight=weight / weight.sum(),
-            chosen=picked.index,
+            chosen=chosen,
             method=method,
             reason=picked.reason,
-            named=variables.of(self.subject.problem).named(x[picked.index]),
+            named=variables.of(self.subject.problem).named(x[chosen]),
             hypervolume=measured.value,
             hypervolume_raw=measured.raw,
             trace=measured.trace,

@@ -8,7 +8,8 @@ import pytest
 from pymoo.core.problem import Problem
 
 from rlaas_ray.errors import InvalidInput, NotFound, WorkFailed
-from rlaas_ray.optimize import front, problems, search
+from rlaas_ray.optimize import choosing, front, problems, search
+from rlaas_ray.specs.choose import ChooseSpec
 from rlaas_ray.specs.optimize import OptimizeSpec
 from rlaas_ray.testing.clock import ManualClock
 
@@ -92,7 +93,9 @@ def test_every_generation_is_reported_and_the_hypervolume_never_falls() -> None:
     assert [g.hypervolume for g in seen[:4]] == [None] * 4  # the reference is fixed by the fifth front
     assert [g.hypervolume for g in seen[4:]] == result.trace[4:].tolist()
     assert (np.diff(result.trace) >= -1e-12).all()
-    assert sorted(seen[-1].values.tolist()) == result.values.tolist()  # by the first objective, as the document lists them
+    assert (
+        sorted(seen[-1].values.tolist()) == result.values.tolist()
+    )  # by the first objective, as the document lists them
 
 
 def test_a_stop_ends_after_the_generation_and_the_front_is_valid() -> None:
@@ -159,11 +162,18 @@ def test_5g_runs_from_its_spec_and_the_result_is_json() -> None:
     assert "non-dominated points" in result["summary"]
 
 
-def test_a_long_front_is_shown_in_part_with_the_chosen_point_in_it() -> None:
-    values = np.random.default_rng(0).random((3000, 2))
-    rows = front.shown(values, chosen=1234, limit=500)
-    assert len(rows) <= 500
-    assert 1234 in rows
+def test_a_long_front_is_shown_in_part_and_the_choice_is_made_from_that_part() -> None:
+    spec = OptimizeSpec(problem="dtlz2")
+    made = search.search(problems.resolve(spec), population_size=91, generations=60, seed=1, clock=ManualClock())
+    result = made.to_json()
+    assert len(result["front"]) == 500 < len(made.values)
+    assert result["front"][result["chosen"]["index"]] == list(result["chosen"]["objectives"].values())
+    points = np.array(result["front"])  # the ends of every objective are among them
+    assert points.max(axis=0).tolist() == made.values.max(axis=0).tolist()
+    assert points.min(axis=0).tolist() == made.values.min(axis=0).tolist()
+    again = choosing.answer(result, ChooseSpec(), rng=np.random.default_rng(0))
+    assert again["chosen"]["index"] == result["chosen"]["index"]
+    assert again["chosen"]["score"] == pytest.approx(result["chosen"]["score"], abs=1e-12)
 
 
 def test_a_users_problem_is_found_by_module_and_class() -> None:
