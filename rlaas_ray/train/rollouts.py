@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 
 from rlaas_ray.errors import NotBuilt, WorkFailed
-from rlaas_ray.specs.arrays import F32, F64, Array, Bool
+from rlaas_ray.specs.arrays import F32, F64, I64, Array, Bool
 from rlaas_ray.train import columns
 from rlaas_ray.train.worlds import Worlds
 
@@ -60,6 +60,7 @@ class Block:
     final: list[Final] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)  # true ones, of whole envs that ended
     lengths: list[int] = field(default_factory=list)
+    ends: list[tuple[int, I64]] = field(default_factory=list)  # step, and which whole envs' true episodes ended there
     steps: int = 0  # valid ones, of whole envs
 
     @property
@@ -225,9 +226,9 @@ class Rollouts:
             block.final.extend(self._finals(t, done=done, info=info))
         if self._worlds.shared:
             # Behind a view whole envs start anew in the same step (envs/view.py): each reward belongs to an episode.
-            self._count(info["env_reward"], done=info["env_done"], ignored=None, block=block)
+            self._count(info["env_reward"], t=t, done=info["env_done"], ignored=None, block=block)
         else:
-            self._count(rewards, done=done, ignored=None if self._same_step else self._done, block=block)
+            self._count(rewards, t=t, done=done, ignored=None if self._same_step else self._done, block=block)
         # Under NEXT_STEP the observation after the ignored step opens the next episode.
         self._starts = done if self._same_step else self._done
         self._done = np.zeros_like(done) if self._same_step else done
@@ -256,7 +257,7 @@ class Rollouts:
             for row in np.flatnonzero(done)
         ]
 
-    def _count(self, rewards: F64, *, done: Bool, ignored: Bool | None, block: Block) -> None:
+    def _count(self, rewards: F64, *, t: int, done: Bool, ignored: Bool | None, block: Block) -> None:
         """True returns of whole envs: of each row, or of what the view says about its group; `ignored` rows were reset."""
         self._clock += 1
         self._episode_return += rewards
@@ -267,6 +268,7 @@ class Rollouts:
         if np.count_nonzero(done):
             block.returns.extend(self._episode_return[done].tolist())
             block.lengths.extend((self._clock - self._born[done]).tolist())
+            block.ends.append((t, np.flatnonzero(done)))
             self._episode_return[done] = 0.0
             self._born[done] = self._clock
 

@@ -103,15 +103,14 @@ class CostSampler(Sampler):
         )
 
     def _episodes(self, block: Block) -> F64:
-        """Costs of episodes that ended in this block; what others have spent so far is carried on."""
+        """Costs of true episodes that ended in this block, behind a view too; what others have spent so far is carried on."""
         rows = block.rewards.shape[1]
         spent = self._spent if self._spent.shape[0] == rows else np.zeros((rows, self._estimation.costs.count))
-        done, ended = block.done, []
+        ends, ended = dict(block.ends), []
         for t in range(block.rewards.shape[0]):
             spent = spent + np.where(block.valid[t][:, None], block.costs[t], 0.0)
-            over = done[t] & block.valid[t]
-            if over.any():
-                ended.append(spent[over])
-                spent = np.where(over[:, None], 0.0, spent)
+            if t in ends:
+                ended.append(spent[ends[t]])
+                spent[ends[t]] = 0.0
         self._spent = spent
         return np.concatenate(ended) if ended else np.zeros((0, self._estimation.costs.count))

@@ -44,6 +44,24 @@ def test_costs_of_episodes_are_summed_over_their_whole_length() -> None:
     assert share.advantages.shape == share.targets.shape == (len(share), 1)
 
 
+def test_episodes_behind_a_view_whose_rows_never_end_tell_their_costs_too() -> None:
+    spec = TrainSpec(
+        env="rlaas/DroneDelivery-v1",
+        env_config={"horizon": 10},
+        algorithm="ppo_lagrangian",
+        num_env_runners=0,
+        num_envs_per_runner=2,
+        batch_size=50,
+        options={"cost_limits": [0.0] * 3, "multiplier_learning_rate": 1e-9},
+    )
+    made = worlds.of(spec)
+    plan = families.of(spec).resolve(spec, made)
+    sampler, learning = family.collector(plan, made, index=0), family.LagrangianLearning(plan, made)
+    first, second = (sampled(sampler, learning).columns for _ in range(2))
+    assert made.shared
+    assert (len(first.episode_costs), len(second.episode_costs)) == (4, 6)  # 25 steps of 2 envs each, episodes of 10
+
+
 @pytest.mark.parametrize(("limit", "rises"), [(0.0, True), (10.0, False)])
 def test_a_multiplier_rises_over_the_limit_and_falls_to_zero_below_it(limit: float, rises: bool) -> None:
     sampler, learning = built(cost_limits=[limit], multiplier_initial=1.0, multiplier_learning_rate=0.5)
