@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 HOST = (sys.executable, "-m", "rlaas_ray.cli.host")
 ALONE = "alone-"  # a host of one search that is too slow to share
 _PREFIX = "host:"
-_AGAIN_S = 5.0  # between two starts of one host: one that cannot begin must not take the machine
+_AGAIN_S = 3.0  # between two starts of one host: one that cannot begin must not take the machine
 _TRAINS = tuple(f"rlaas_ray.cli {verb} --run " for verb in ("train", "tune"))
 
 
