@@ -216,17 +216,18 @@ def host(
 
     `desk` makes what tells of them; `client` asks for other runs, under their keys.
     """
+    from rlaas_ray.jobs.inbox import Inbox, Order
+
+    inbox, clock = Inbox(folder), SystemClock()
+    if inbox.hold() is None:  # asked before anything heavy is loaded
+        _LOG.info("another host lives in %s", folder)
+        return
     from rlaas_ray.jobs import host as hosts
     from rlaas_ray.jobs import hosting, processes
-    from rlaas_ray.jobs.inbox import Inbox, Order
     from rlaas_ray.monitoring import provenance
 
     environment.quiet()
     _own_modules(settings.home)
-    inbox, clock = Inbox(folder), SystemClock()
-    if inbox.hold() is None:
-        _LOG.info("another host lives in %s", folder)
-        return
     alone = folder.name.startswith(hosting.ALONE)
     if alone:
         os.nice(10)  # it has a core where one is free, and takes little from the searches that share one

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rlaas_ray.errors import InvalidInput, NotFound
 from rlaas_ray.jobs import command, output, processes, scheduler
-from rlaas_ray.jobs.inbox import Inbox, Order
+from rlaas_ray.jobs.inbox import LOG, Inbox, Order
 from rlaas_ray.jobs.scheduler import Rules
 from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.seams import Clock, Place
@@ -40,7 +40,7 @@ class Launcher:
 
     def __call__(self, slot: str) -> subprocess.Popen[bytes]:
         own = command.environment(self.environment, url=self.url, key="")
-        with (self.folder / slot / "host.log").open("ab") as log:
+        with (self.folder / slot / LOG).open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - our own program and arguments
                 [*self.program, str(self.folder / slot)],
                 stdin=subprocess.DEVNULL,

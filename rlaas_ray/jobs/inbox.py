@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+LOG = "host.log"
 _MARK_BYTES = 256
 
 
@@ -99,7 +100,7 @@ class Inbox:
 
     def leave(self) -> None:
         """Take the folder away; only where nothing lies in it."""
-        for name in ("lock", "mark"):
+        for name in ("lock", "mark", LOG):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
