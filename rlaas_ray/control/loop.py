@@ -36,6 +36,7 @@ DEFAULT_POOL = "policies"
 _PATIENCE_S = 30.0  # a loop that has just begun cannot tell its own absence from a run's
 _LOOK_S = 15.0
 _HOUR_US, _DAY_US = 3_600_000_000, 86_400_000_000
+_ACTS = 200  # at once: a hundred searches that are asked for together begin together
 _MIRRORS, _MIRROR_S = frozenset({"mirror_run", "mirror_version"}), 0.25
 _FOR_GOOD = (InvalidInput, NotBuilt, NotFound)  # an act that raised one of these will raise it again
 
@@ -117,7 +118,7 @@ class Loop:
             return 0
         parts = self._parts
         with parts.database.read() as tx:
-            due = outbox.due(tx, now_us=parts.clock.now_us())
+            due = outbox.due(tx, now_us=parts.clock.now_us(), limit=_ACTS)
         done, until_s = 0, parts.clock.monotonic_s() + _MIRROR_S
         # A start or a stop waits for no mirror: a hundred runs that end together take MLflow ten seconds.
         for act in sorted(due, key=lambda act: act.action in _MIRRORS):
