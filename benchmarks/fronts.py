@@ -46,6 +46,13 @@ BUDGETS = {
     "zdt1": 200, "zdt2": 200, "zdt3": 200, "zdt4": 400, "zdt6": 400,
     "dtlz1": 400, "dtlz2": 200, "dtlz3": 800, "dtlz4": 200, "dtlz5": 100, "dtlz6": 800, "dtlz7": 200,
 }  # fmt: skip
+# MOEA/D has not converged there by then, ours or pymoo's: runs of pymoo's end between 0.467 and 0.538.
+LONGER = {("zdt2", "moead"): 400}
+
+
+def budget(problem: str, algorithm: str) -> int:
+    """Generations of an algorithm on a problem."""
+    return LONGER.get((problem, algorithm), BUDGETS[problem])
 
 
 def population(problem: str) -> int:
@@ -108,13 +115,13 @@ def runs(given: argparse.Namespace, done: set[tuple[str, str, str, int]]) -> Ite
                         continue
                     began = time.process_time()
                     call = ours if side == "ours" else theirs
-                    f = call(algorithm, problem, generations=BUDGETS[problem], seed=seed)
+                    f = call(algorithm, problem, generations=budget(problem, algorithm), seed=seed)
                     yield {
                         "problem": problem,
                         "algorithm": algorithm,
                         "side": side,
                         "seed": seed,
-                        "generations": BUDGETS[problem],
+                        "generations": budget(problem, algorithm),
                         "hypervolume": worth(f, problem),
                         "cpu_s": round(time.process_time() - began, 3),
                     }
@@ -165,7 +172,7 @@ def main(arguments: list[str]) -> int:
         return 0
     kept = given.table or given.add
     rows = [json.loads(line) for line in kept.read_text().splitlines()] if kept and kept.exists() else []
-    rows = [row for row in rows if row["generations"] == BUDGETS[row["problem"]]]
+    rows = [row for row in rows if row["generations"] == budget(row["problem"], row["algorithm"])]
     if not given.table:
         done = {(r["problem"], r["algorithm"], r["side"], r["seed"]) for r in rows}
         for row in runs(given, done):
