@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 _SMOOTHED = 0.2  # weight of the newest generation in the mean of their times
-_OUTLIER = 4.0
+_OUTLIER = 4.0  # usual generations that one counts at most
+_MEASURED = 3
 _RESERVED = 0.9  # of a core, at most, goes to deadlines before anybody's weight counts; the rest starves nobody
 _MARGIN = 1.1  # a deadline is aimed at with a tenth to spare: generations are whole
 _STEP_S = 30.0  # in the queue, twice the priority is worth this much of waiting
@@ -33,8 +34,8 @@ class Rules:
 class Job:
     """A search as the policy sees it. `deadline_s` and `since_s` are on the same clock as `now_s`; `tenant` is an API key's id.
 
-    `waits`: for answers of Ray, and costs nothing. `tried`: its first generation is done, which loads what later ones find loaded
-    and so measures nothing; `ms_per_generation` is None until one after it was measured.
+    `waits`: for answers of Ray, and costs nothing. `tried` generations are done: the first loads what later ones find loaded
+    and measures nothing, the shorter of the next two (`least_ms`) is the first `ms_per_generation`, None until then.
     """
 
     id: str
@@ -46,7 +47,8 @@ class Job:
     memory_bytes: int = 0
     waits: bool = False
     ms_per_generation: float | None = None
-    tried: bool = False
+    tried: int = 0
+    least_ms: float = float("inf")
     deficit_ms: float = 0.0
 
 
@@ -103,10 +105,17 @@ def may_go(job: Job) -> bool:
 
 def charge(job: Job, *, ms: float) -> Job:
     """The job after a generation. What it took beyond its deficit it owes to the next round."""
+    tried, least_ms = job.tried + 1, job.least_ms if job.tried == 0 else min(job.least_ms, ms)
+    mean = job.ms_per_generation
+    if tried == _MEASURED:
+        mean = least_ms
+    elif mean is not None:  # a stall of the disk must not pass for a slow search
+        mean += _SMOOTHED * (min(ms, _OUTLIER * mean) - mean)
     return replace(
         job,
-        ms_per_generation=_mean(job, ms=ms) if job.tried else None,
-        tried=True,
+        tried=tried,
+        least_ms=least_ms,
+        ms_per_generation=mean,
         deficit_ms=job.deficit_ms - ms,
         generations_left=max(job.generations_left - 1, 0),
     )
@@ -138,12 +147,6 @@ def shares(ready: Sequence[Job], *, rules: Rules, now_s: float) -> dict[str, flo
         of_tenant[job.tenant] = of_tenant.get(job.tenant, 0.0) + whole[job.id]
     allowed = _capped(of_tenant, cap=rules.tenant_share)
     return {job.id: whole[job.id] * allowed[job.tenant] / of_tenant[job.tenant] for job in ready}
-
-
-def _mean(job: Job, *, ms: float) -> float:
-    """Exponentially weighted; one generation counts as four means at most, so that a stall does not pass for a slow search."""
-    mean = job.ms_per_generation
-    return ms if mean is None else mean + _SMOOTHED * (min(ms, _OUTLIER * mean) - mean)
 
 
 def _ready(job: Job) -> bool:

@@ -260,7 +260,7 @@ def test_a_slow_search_is_handed_to_a_process_of_its_own_with_its_state(ground, 
     ground.inbox.put(slow)
     ground.fresh(alone=True)
     ground.rounds()
-    assert "taken up at generation 2" in ground.log("slow")
+    assert "taken up at generation 3" in ground.log("slow")
     assert ground.lines["slow"].final["result"]["generations"] == 6
 
 
