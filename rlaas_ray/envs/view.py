@@ -31,7 +31,7 @@ class TrainingView(Protocol):
         ...
 
     @property
-    def decoder(self) -> decoders.TargetDelta:
+    def decoder(self) -> decoders.Decoder:
         """From the units' proposals, flat (n, units * a), to the environment's action."""
         ...
 
@@ -103,7 +103,7 @@ class ConditionedView:
         return self.own.program.with_weights(self.preference.size)
 
     @property
-    def decoder(self) -> decoders.TargetDelta:
+    def decoder(self) -> decoders.Decoder:
         """As the view: the weights come last, so that what it reads stands where it stood."""
         return self.own.decoder
 

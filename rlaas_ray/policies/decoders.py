@@ -19,6 +19,8 @@ from rlaas_ray.errors import InvalidInput, NotBuilt
 from rlaas_ray.policies.spaces import Space
 from rlaas_ray.specs.arrays import F32, F64, I64, Array
 
+_TOUCHING = 1e-6  # an observed distance that gives no direction
+
 
 class Decoder(Protocol):
     """Proposed (n, a) and the flat encoded observation (n, d) -> executed action (n, a), in the env's units."""
@@ -114,8 +116,15 @@ class TargetDelta:
             raise InvalidInput("not a target decoder", given=given, expected="eight arrays (a,), float64; index int64")
 
     def decode(self, proposed: F64, *, observations: F32) -> F64:
+        return self.towards(self.targets(proposed), observations=observations)
+
+    def targets(self, proposed: F64) -> F64:
+        """The targets (n, a) that are proposed, within their bounds."""
+        return np.minimum(np.maximum(self.base + self.scale * proposed, self.low), self.high)
+
+    def towards(self, target: F64, *, observations: F32) -> F64:
+        """The steps (n, a) from what is observed to the targets."""
         present = self.obs_offset + self.obs_scale * observations[:, self.obs_index]
-        target = np.minimum(np.maximum(self.base + self.scale * proposed, self.low), self.high)
         return np.minimum(np.maximum(self.gain * (target - present), -1.0), 1.0)
 
     def to_json(self) -> dict[str, Any]:
@@ -123,6 +132,98 @@ class TargetDelta:
 
     def tensors(self) -> dict[str, Array]:
         return {f"decoder.{f.name}": getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Zones:
+    """Keeps z plane velocities out of the nearest zone that each observes: what leads into it is cut to what can be braked.
+
+    One whose observed distance is 1 or more is out of sight. `margin` is a length, `brake` lengths per second squared, `leave`
+    a velocity for each length too far (`_allowed`).
+    """
+
+    entries: I64  # (z, 2): the target's entries that are a velocity in the plane; no entry twice
+    seen: I64  # (z, 3): observed vector to the nearest point of an edge, and signed distance (negative inside), in one unit
+    speed: F64  # (z,): velocity of a target of 1
+    span: F64  # (z,): length of an observed 1
+    margin: F64
+    brake: F64
+    leave: F64
+
+    def __post_init__(self) -> None:
+        z = len(self.speed)
+        _check_arrays(self, what="zones", shapes={"entries": (z, 2), "seen": (z, 3)}, plain=(z,))
+        if len(np.unique(self.entries)) != self.entries.size:
+            raise InvalidInput("zones that bound a velocity twice", given=self.entries.tolist(), expected="each once")
+
+    def kept(self, target: F64, *, observations: F32) -> F64:
+        """The nearest targets (n, a) that do: the closed form of Dalal et al. 2018 ("Safe exploration in continuous action
+        spaces") for a single linear constraint.
+        """  # noqa: D205 - one sentence
+        there = observations[:, self.seen].astype(np.float64)
+        distance = there[..., 2]
+        inward = there[..., :2] / np.where(np.abs(distance) < _TOUCHING, _TOUCHING, distance)[..., None]
+        velocity = target[:, self.entries] * self.speed[:, None]
+        into = velocity[..., 0] * inward[..., 0] + velocity[..., 1] * inward[..., 1]
+        most = _allowed(self.span * distance - self.margin, brake=self.brake, leave=self.leave)
+        beyond = np.where(np.abs(distance) < 1.0, np.maximum(into - most, 0.0), 0.0)
+        made = target.copy()
+        made[:, self.entries] = (velocity - beyond[..., None] * inward) / self.speed[:, None]
+        return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Walls:
+    """Keeps each entry of a target, a velocity, from walls at observed coordinates `low` and `high`; the rest as in Zones."""
+
+    seen: I64  # (a,): the observed coordinate along each entry
+    low: F64
+    high: F64
+    speed: F64
+    span: F64
+    margin: F64
+    brake: F64
+    leave: F64
+
+    def __post_init__(self) -> None:
+        _check_arrays(self, what="walls", shapes={}, plain=self.speed.shape)
+
+    def kept(self, target: F64, *, observations: F32) -> F64:
+        """Targets (n, a), each within what can be braked in front of its two walls."""
+        there = observations[:, self.seen].astype(np.float64)
+        up = _allowed(self.span * (self.high - there) - self.margin, brake=self.brake, leave=self.leave)
+        down = _allowed(self.span * (there - self.low) - self.margin, brake=self.brake, leave=self.leave)
+        return np.minimum(np.maximum(target, -down / self.speed), up / self.speed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KeepOut:
+    """A TargetDelta whose targets are velocities, kept from zones, then from walls: a filter of commands, not a proof."""
+
+    target: TargetDelta
+    zones: Zones
+    walls: Walls
+
+    def __post_init__(self) -> None:
+        if self.walls.seen.shape != self.target.gain.shape or self.zones.entries.max(initial=0) >= len(
+            self.target.gain
+        ):
+            given = (len(self.target.gain), len(self.walls.seen), int(self.zones.entries.max(initial=0)))
+            raise InvalidInput("zones and walls of another target", given=given, expected="walls for each entry")
+
+    def decode(self, proposed: F64, *, observations: F32) -> F64:
+        target = self.zones.kept(self.target.targets(proposed), observations=observations)
+        target = self.walls.kept(target, observations=observations)
+        within = np.minimum(np.maximum(target, self.target.low), self.target.high)
+        return self.target.towards(within, observations=observations)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "keep_out"}
+
+    def tensors(self) -> dict[str, Array]:
+        zones: dict[str, Array] = {f"decoder.zones.{f.name}": getattr(self.zones, f.name) for f in fields(self.zones)}
+        walls: dict[str, Array] = {f"decoder.walls.{f.name}": getattr(self.walls, f.name) for f in fields(self.walls)}
+        return self.target.tensors() | zones | walls
 
 
 def for_action_space(space: Space) -> Decoder:
@@ -150,12 +251,39 @@ def from_json(body: Mapping[str, Any], *, space: Space, tensors: Mapping[str, Ar
         case "clip" if isinstance(space, gs.Box):
             return Clip(low=_flat(space.low), high=_flat(space.high))
         case "target_delta" if isinstance(space, gs.Box):
-            names = {f.name: f"decoder.{f.name}" for f in fields(TargetDelta)}
-            missing = [name for name in names.values() if name not in tensors]
-            if not missing:
-                return TargetDelta(**{field: tensors[name] for field, name in names.items()})  # type: ignore[arg-type]
-            raise InvalidInput("a target decoder without its arrays", given=sorted(tensors), expected=str(missing))
+            return TargetDelta(**_stored(TargetDelta, tensors, prefix="decoder."))
+        case "keep_out" if isinstance(space, gs.Box):
+            return KeepOut(
+                target=TargetDelta(**_stored(TargetDelta, tensors, prefix="decoder.")),
+                zones=Zones(**_stored(Zones, tensors, prefix="decoder.zones.")),
+                walls=Walls(**_stored(Walls, tensors, prefix="decoder.walls.")),
+            )
     raise InvalidInput("not a decoder of this action space", given=dict(body), expected=f"one for {space}")
+
+
+def _allowed(room: F64, *, brake: F64, leave: F64) -> F64:
+    """The most speed towards what is `room` away: sqrt(2 brake room), where there is none `leave * room`, which leads away."""
+    return np.where(room > 0.0, np.sqrt(2.0 * brake * np.maximum(room, 0.0)), leave * room)
+
+
+def _check_arrays(
+    made: Zones | Walls, *, what: str, shapes: Mapping[str, tuple[int, ...]], plain: tuple[int, ...]
+) -> None:
+    """Integers of observations or entries (`shapes`, or `seen`) and float64 numbers of shape `plain`. Raises InvalidInput."""
+    arrays = {f.name: getattr(made, f.name) for f in fields(made)}
+    whole = {*shapes, "seen"}
+    wanted = {name: (shapes.get(name, plain), "int64" if name in whole else "float64") for name in arrays}
+    given = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
+    if given != wanted or any((arrays[name] < 0).any() for name in whole):
+        raise InvalidInput(f"{what} that do not fit", given=given, expected=str(wanted))
+
+
+def _stored(kind: type, tensors: Mapping[str, Array], *, prefix: str) -> dict[str, Any]:
+    names = {field.name: f"{prefix}{field.name}" for field in fields(kind)}
+    missing = [name for name in names.values() if name not in tensors]
+    if missing:
+        raise InvalidInput("a decoder without its arrays", given=sorted(tensors), expected=str(missing))
+    return {field: tensors[name] for field, name in names.items()}
 
 
 def _indices(space: Space) -> Indices:

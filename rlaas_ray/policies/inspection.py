@@ -102,12 +102,16 @@ def check_fit(head: heads.Head, *, net: network.Network, inputs: int) -> None:
 
 def check_decoder(decoder: decoders.Decoder, *, head: heads.Head, inputs: int) -> None:
     """The decoder takes what the head proposes. Raises InvalidInput."""
-    if isinstance(decoder, decoders.TargetDelta) and (
-        len(decoder.gain) != head.action_size or int(decoder.obs_index.max(initial=0)) >= inputs
-    ):
+    target = decoder.target if isinstance(decoder, decoders.KeepOut) else decoder
+    if not isinstance(target, decoders.TargetDelta):
+        return
+    read = int(target.obs_index.max(initial=0))
+    if isinstance(decoder, decoders.KeepOut):
+        read = max(read, int(decoder.zones.seen.max(initial=0)), int(decoder.walls.seen.max(initial=0)))
+    if len(target.gain) != head.action_size or read >= inputs:
         raise InvalidInput(
             "a target decoder of other sizes",
-            given=(len(decoder.gain), int(decoder.obs_index.max(initial=0))),
+            given=(len(target.gain), read),
             expected=f"{head.action_size} entries that read among {inputs} observed ones",
         )
 

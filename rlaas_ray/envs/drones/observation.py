@@ -28,7 +28,7 @@ DISTANCE_M, ZONE_M, NEIGHBOUR_M, CLOSING_MPS, WIND_MPS, DEADLINE_S, PAYLOAD_KG =
     300.0,
     2.0,
 )
-_SCALED_ALTITUDE_M = 100.0
+SCALED_ALTITUDE_M = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +55,7 @@ def observe(params: DroneParams, look: Look, *, neighbours: Sequence[tuple[F64, 
         seen[:, VELOCITY + k] = look.velocity[:, k] * (1.0 / params.speed_mps[k])
         seen[:, GOAL + k] = way[:, k] * (1.0 / GOAL_M[k])
     seen[:, DISTANCE] = p.length(way) * (1.0 / DISTANCE_M)
-    spans = (*params.area_m, _SCALED_ALTITUDE_M)
+    spans = (*params.area_m, SCALED_ALTITUDE_M)
     for k in range(3):
         seen[:, POSITION + k] = look.position[:, k] * (2.0 / spans[k]) - 1.0
     seen[:, CHARGE] = look.energy * (1.0 / params.energy_j)

@@ -19,6 +19,8 @@ from rlaas_ray.specs.arrays import F32, F64, Bool
 _LIMITS = DroneParams()
 _CLIMB_MPS, _RESPONSE_S = 4.0, 0.6
 _TABLE = 40  # cruise speeds that pd_energy compares
+# How the field stops in front of a zone; the training view's decoder, too.
+ZONE_MARGIN_M, ZONE_BRAKE_MPS2, ZONE_LEAVE_PER_S = 3.0, 2.0, 1.0
 _POINT = heads.Point(entries=3)
 
 
@@ -110,8 +112,8 @@ def _past_zones(seen: F64, *, wanted: F64) -> F64:
     known = np.abs(signed) < observation.ZONE_M
     towards = edge / np.where(np.abs(signed) < 1e-6, 1e-6, signed)[:, None]  # unit, into the zone
     inward = wanted[:, 0] * towards[:, 0] + wanted[:, 1] * towards[:, 1]
-    room = signed - _ZONE_MARGIN_M
-    allowed = np.where(room > 0.0, np.sqrt(2.0 * _ZONE_BRAKE * np.maximum(room, 0.0)), _ZONE_LEAVE_S * room)
+    room = signed - ZONE_MARGIN_M
+    allowed = np.where(room > 0.0, np.sqrt(2.0 * ZONE_BRAKE_MPS2 * np.maximum(room, 0.0)), ZONE_LEAVE_PER_S * room)
     turned = known & (inward > allowed)
     along = np.stack((towards[:, 1], -towards[:, 0]), axis=1)  # keeps the zone on the right: clockwise
     side = wanted[:, 0] * along[:, 0] + wanted[:, 1] * along[:, 1]
@@ -141,9 +143,6 @@ def _past_drones(seen: F64, *, wanted: F64, gain_mps: float, reach_m: float) -> 
         made[:, 1] += -push * unit[:, 1] - aside * unit[:, 0]
         made[:, 2] += -push * unit[:, 2]
     return made
-
-
-_ZONE_MARGIN_M, _ZONE_BRAKE, _ZONE_LEAVE_S = 3.0, 2.0, 1.0
 
 
 def _action(wanted: F64, *, velocity: F64) -> F32:

@@ -1,4 +1,4 @@
-"""Training views: the network proposes velocities, the decoder turns them into accelerations; all drones of a fleet share it.
+"""Training views: the network proposes velocities, the decoder keeps them from zones and walls and makes accelerations.
 
 Found through `registry.training_view`. Never used when serving: program and decoder travel in the bundle as arrays. A drone's
 row earns the drone's own reward; rows never end, and `info` tells of the envs' true episodes.
@@ -14,8 +14,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from rlaas_ray.envs import modes, vector
-from rlaas_ray.envs.drones import env, fleet, observation
+from rlaas_ray.envs.drones import env, fleet, observation, pilots
 from rlaas_ray.envs.drones.params import DroneParams
+from rlaas_ray.envs.drones.queue import FleetParams
 from rlaas_ray.policies import decoders
 from rlaas_ray.policies import view as programs
 from rlaas_ray.specs.arrays import F32, F64, Bool
@@ -51,6 +52,7 @@ class DroneView:
     observation_space = gymnasium.spaces.Box(-100.0, 100.0, (observation.SIZE + _NEAR,), np.float32)
     action_space = gymnasium.spaces.Box(-np.inf, np.inf, (env.ACTION,), np.float32)
     preset: Mapping[str, Any] = {**_PRESET, "num_envs_per_runner": 128}
+    limits: DroneParams = DroneParams()
     domain: Callable[..., env.DroneDelivery | fleet.DroneFleet] = staticmethod(env.domain)
 
     @property
@@ -59,9 +61,9 @@ class DroneView:
         return _program(self.units)
 
     @property
-    def decoder(self) -> decoders.TargetDelta:
-        """The acceleration that leads to the proposed velocity (in units of the speed limit) in half a second."""
-        return _decoder(self.units)
+    def decoder(self) -> decoders.KeepOut:
+        """The acceleration that leads to the proposed velocity, kept from zones and walls, in half a second."""
+        return _decoder(self.units, self.limits)
 
     def make_vector(
         self,
@@ -83,6 +85,7 @@ class FleetView(DroneView):
 
     units = 10
     preset: Mapping[str, Any] = {**_PRESET, "num_envs_per_runner": 16, "batch_size": 160 * 128}
+    limits: DroneParams = FleetParams()
     domain: Callable[..., env.DroneDelivery | fleet.DroneFleet] = staticmethod(fleet.domain)
 
 
@@ -145,12 +148,11 @@ def _program(units: int) -> programs.ViewProgram:
     return programs.ViewProgram(index=index, matrix=matrix, offset=np.zeros(units * _NEAR, np.float32))
 
 
-def _decoder(units: int) -> decoders.TargetDelta:
-    limits = DroneParams()
+def _decoder(units: int, limits: DroneParams) -> decoders.KeepOut:
     gain = np.asarray(limits.speed_mps) / (_RESPONSE_S * np.asarray(limits.acceleration_mps2))
     entries = units * env.ACTION
     first = np.arange(units)[:, None] * observation.SIZE + observation.VELOCITY + np.arange(env.ACTION)
-    return decoders.TargetDelta(
+    target = decoders.TargetDelta(
         gain=np.tile(gain, units),
         base=np.zeros(entries),
         scale=np.ones(entries),
@@ -160,3 +162,33 @@ def _decoder(units: int) -> decoders.TargetDelta:
         obs_scale=np.ones(entries),
         obs_index=first.ravel().astype(np.int64),
     )
+    own = np.arange(units, dtype=np.int64)[:, None]
+    near = np.asarray([observation.ZONE, observation.ZONE + 1, observation.ZONE_DISTANCE])
+    zones = decoders.Zones(
+        entries=own * env.ACTION + np.arange(2),
+        seen=own * observation.SIZE + near,
+        speed=np.full(units, limits.speed_mps[0]),
+        span=np.full(units, observation.ZONE_M),
+        **_braking(units),
+    )
+    spans = (*limits.area_m, observation.SCALED_ALTITUDE_M)
+    sides = np.asarray([(0.0, limits.area_m[0]), (0.0, limits.area_m[1]), limits.altitude_m])
+    scaled = sides * (2.0 / np.asarray(spans)[:, None]) - 1.0
+    walls = decoders.Walls(
+        seen=(own * observation.SIZE + observation.POSITION + np.arange(env.ACTION)).ravel(),
+        low=np.tile(scaled[:, 0], units),
+        high=np.tile(scaled[:, 1], units),
+        speed=np.tile(limits.speed_mps, units),
+        span=np.tile(0.5 * np.asarray(spans), units),
+        **_braking(entries),
+    )
+    return decoders.KeepOut(target=target, zones=zones, walls=walls)
+
+
+def _braking(count: int) -> dict[str, F64]:
+    """In front of zones, and of walls: as the reference does in front of zones."""
+    return {
+        "margin": np.full(count, pilots.ZONE_MARGIN_M),
+        "brake": np.full(count, pilots.ZONE_BRAKE_MPS2),
+        "leave": np.full(count, pilots.ZONE_LEAVE_PER_S),
+    }

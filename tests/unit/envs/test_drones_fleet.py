@@ -18,6 +18,7 @@ from rlaas_ray.envs.drones import (
     fleet_tiny,
     queue,
     training,
+    world,
 )
 from rlaas_ray.envs.drones import params as p
 from rlaas_ray.errors import Conflict, InvalidInput
@@ -209,12 +210,33 @@ def test_views_propose_velocities_and_rows_never_end():
             assert reward.shape == (3 * view.units,)
             done.append(info["env_done"].all())
         assert done == [False, False, True, False]
-        still = np.zeros((1, 32 * view.units), np.float32)
+        still = np.zeros((1, 32 * view.units), np.float32)  # in the middle of the area
         action = view.decoder.decode(np.tile([0.1, 0.1, 0.1], (1, view.units)), observations=still)
         velocity = type(made)(made.params)
         wanted = [0.1 * 15 / 0.5 / 5, 0.1 * 15 / 0.5 / 5, 0.1 * 5 / 0.5 / 3]
         assert action[0, :3] == pytest.approx(wanted)
         assert velocity.params is made.params
+
+
+def test_a_view_stops_in_front_of_zones_and_walls_and_leaves_them_again():
+    """Proposed: straight into a zone from 90 m, on through one from its inside, down into a corner of the area."""
+    made, view = env.domain(traffic=0, gust_mps=(0.0, 0.0, 0.0)), training.DroneView()
+    streams = philox.streams(2, num_envs=3)
+    state, _, _ = made.reset(streams)
+    state["zone"][..., :2], state["zone"][:, 0] = world.ABSENT_M, (300.0, 300.0, 50.0)
+    state["position"] = np.asarray([[160.0, 300.0, 30.0], [310.0, 310.0, 30.0], [60.0, 50.0, 60.0]])
+    proposed, geofence = np.asarray([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [-1.0, -1.0, -1.0]]), []
+    for _ in range(150):
+        seen, _ = env.look(made.params, state)
+        action = view.decoder.decode(proposed, observations=seen)
+        state, _, _, cost, _, _, _ = made.step(state, made.check(action), streams=streams)
+        geofence.append(cost[:, 1])
+    spent = np.sum(geofence, axis=0)
+    assert spent[0] == spent[2] == 0.0
+    assert 0.0 < spent[1] < 100.0
+    assert not geofence[-1].any()
+    assert state["position"][0, 0] == pytest.approx(247.0, abs=1.0)  # the edge is at 250, the margin 3 m
+    assert state["position"][2] == pytest.approx([3.0, 3.0, 23.0], abs=1.0)
 
 
 def picked_s(made, *, streams):
