@@ -72,7 +72,7 @@ class _Kind:
                 f"pymoo's {name} without numba",
                 given=str(error),
                 expected="numba",
-                cure="pip install numba, or take smsemoa.",
+                cure="pip install 'rlaas-ray[agemoea]', or take smsemoa.",
             ) from error
         return getattr(found, name)(**self.arguments(given))
 

@@ -1,6 +1,6 @@
 """pymoo's algorithms behind our protocol: they search, they repeat by seed, and what was told brings them back to the bit."""
 
-import importlib.util
+import sys
 
 import moocore
 import numpy as np
@@ -42,7 +42,10 @@ def begun(name: str, *, seed: int = 3):
     return problem, algorithms.make(name, problem=problem, population_size=15, seed=seed, options=OPTIONS.get(name))
 
 
-@pytest.mark.parametrize("name", [*MANY, "ga", "cmaes"])
+COMPILED = [pytest.param(name, marks=pytest.mark.slow) for name in ("agemoea", "agemoea2")]  # numba takes seconds
+
+
+@pytest.mark.parametrize("name", [*MANY, *COMPILED, "ga", "cmaes"])
 def test_a_search_written_down_goes_on_with_the_same_bits(name: str) -> None:
     problem, search = begun(name)
     first = [step(search, problem) for _ in range(6)]
@@ -137,12 +140,12 @@ def test_automatic_goes_by_the_objectives() -> None:
     assert [chosen(1), chosen(1, vtype=int), chosen(1, n_ieq_constr=1)] == ["cmaes", "ga", "ga"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("numba") is not None, reason="numba is installed here")
-@pytest.mark.parametrize("name", ["agemoea", "agemoea2"])
-def test_what_needs_numba_says_so(name: str) -> None:
+def test_what_needs_numba_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "pymoo.algorithms.moo.age", raising=False)
     with pytest.raises(NotBuilt) as caught:
-        algorithms.make(name, problem=benchmarks.PROBLEMS["dtlz2"](), population_size=10, seed=0)
-    assert "numba" in str(caught.value.cure)
+        algorithms.make("agemoea", problem=benchmarks.PROBLEMS["dtlz2"](), population_size=10, seed=0)
+    assert "agemoea" in str(caught.value.cure)
 
 
 def test_names_and_options_are_checked() -> None:
