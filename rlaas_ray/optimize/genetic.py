@@ -18,6 +18,7 @@ from rlaas_ray.specs.arrays import F64, I64, Array, Bool
 
 # Rounds of making up for children that were there already, as in pymoo.
 REFILLS = 100
+EMPTY = 10  # refills in a row that bring nothing new end the search for rows: the space around is exhausted
 # Children made beyond those that are expected to be known already.
 SPARE = 4
 
@@ -154,10 +155,10 @@ class Genetic:
         return (x, hashed) if new is None else (x[new], hashed[new])
 
     def _children(self) -> tuple[F64, F64]:
-        """New rows and their hashes, `population_size` of them; after 100 rounds what there is, or one row at random."""
+        """New rows and their hashes, `population_size` of them where the refills give so many; at least one, at random."""
         found: list[F64] = []
         hashed: list[F64] = []
-        missing = self._size
+        missing, empty = self._size, 0
         # A few more at once cost less than another round; as many as were known already the last time.
         spare = self._spare
         for round_ in range(REFILLS):
@@ -175,7 +176,8 @@ class Genetic:
                 found.append(x[:missing])
                 hashed.append(own[:missing])
                 missing -= len(found[-1])
-            if missing == 0:
+            empty = 0 if len(x) else empty + 1
+            if missing == 0 or empty == EMPTY:
                 break
             spare = 0
         if len(found) == 1:
