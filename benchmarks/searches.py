@@ -170,7 +170,7 @@ def _asked(given: argparse.Namespace, *, home: Path, url: str, api: subprocess.P
     with httpx.Client(base_url=url, timeout=60) as client:
         keys = [
             client.post("/api/v1/keys", json={"roles": ["operator"]}, headers=admin).json()["secret"]
-            for _ in range(-(-given.searches // 50))  # 60 runs a minute for each
+            for _ in range(-(-given.searches // 50))  # a tenant for each 50
         ]
         before_s = sum(psutil.Process(api.pid).cpu_times()[:2])
         began_s = time.monotonic()

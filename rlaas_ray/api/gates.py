@@ -154,9 +154,9 @@ class TooMany(Overloaded):
 
 
 class RateLimit:
-    """600 requests a minute per key, 60 that create something; a client over it hears when to come back."""
+    """600 requests a minute per key, 300 that create something; a client over it hears when to come back."""
 
-    def __init__(self, app: ASGIApp, *, clock: Clock, per_minute: int = 600, creating: int = 60) -> None:
+    def __init__(self, app: ASGIApp, *, clock: Clock, per_minute: int = 600, creating: int = 300) -> None:
         self._app = app
         self._clock = clock
         self._limiter = limits.strategies.SlidingWindowCounterRateLimiter(limits.storage.MemoryStorage())
