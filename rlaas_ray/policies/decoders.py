@@ -136,7 +136,7 @@ class TargetDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Zones:
-    """Keeps z plane velocities out of the nearest zone that each observes: what leads into it is cut to what can be braked.
+    """Turns z plane velocities along the edge of the nearest zone that each observes: into it leads only what can be braked.
 
     One whose observed distance is 1 or more is out of sight. `margin` is a length, `brake` lengths per second squared, `leave`
     a velocity for each length too far (`_allowed`).
@@ -157,18 +157,21 @@ class Zones:
             raise InvalidInput("zones that bound a velocity twice", given=self.entries.tolist(), expected="each once")
 
     def kept(self, target: F64, *, observations: F32) -> F64:
-        """The nearest targets (n, a) that do: the closed form of Dalal et al. 2018 ("Safe exploration in continuous action
-        spaces") for a single linear constraint.
-        """  # noqa: D205 - one sentence
+        """Targets (n, a) that do; what is turned keeps its speed, and goes clockwise round the zone if it leads straight in."""
         there = observations[:, self.seen].astype(np.float64)
         distance = there[..., 2]
         inward = there[..., :2] / np.where(np.abs(distance) < _TOUCHING, _TOUCHING, distance)[..., None]
         velocity = target[:, self.entries] * self.speed[:, None]
         into = velocity[..., 0] * inward[..., 0] + velocity[..., 1] * inward[..., 1]
         most = _allowed(self.span * distance - self.margin, brake=self.brake, leave=self.leave)
-        beyond = np.where(np.abs(distance) < 1.0, np.maximum(into - most, 0.0), 0.0)
+        along = np.stack((inward[..., 1], -inward[..., 0]), axis=-1)
+        side = np.where(velocity[..., 0] * along[..., 0] + velocity[..., 1] * along[..., 1] < 0.0, -1.0, 1.0)
+        rest = velocity[..., 0] * velocity[..., 0] + velocity[..., 1] * velocity[..., 1] - most * most
+        slide = side * np.sqrt(np.maximum(rest, 0.0))
+        turned = inward * most[..., None] + along * slide[..., None]
+        beyond = (np.abs(distance) < 1.0) & (np.abs(distance) >= _TOUCHING) & (into > most)
         made = target.copy()
-        made[:, self.entries] = (velocity - beyond[..., None] * inward) / self.speed[:, None]
+        made[:, self.entries] = np.where(beyond[..., None], turned, velocity) / self.speed[:, None]
         return made
 
 
@@ -198,21 +201,25 @@ class Walls:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class KeepOut:
-    """A TargetDelta whose targets are velocities, kept from zones, then from walls: a filter of commands, not a proof."""
+    """A TargetDelta whose targets are velocities, kept from each of `zones` in turn, then from walls: a filter, not a proof.
+
+    Another craft is a zone without a size: the margin is how far it is kept.
+    """
 
     target: TargetDelta
-    zones: Zones
+    zones: tuple[Zones, ...]
     walls: Walls
 
     def __post_init__(self) -> None:
-        if self.walls.seen.shape != self.target.gain.shape or self.zones.entries.max(initial=0) >= len(
-            self.target.gain
-        ):
-            given = (len(self.target.gain), len(self.walls.seen), int(self.zones.entries.max(initial=0)))
+        last = max((int(zone.entries.max(initial=0)) for zone in self.zones), default=0)
+        if self.walls.seen.shape != self.target.gain.shape or last >= len(self.target.gain):
+            given = (len(self.target.gain), len(self.walls.seen), last)
             raise InvalidInput("zones and walls of another target", given=given, expected="walls for each entry")
 
     def decode(self, proposed: F64, *, observations: F32) -> F64:
-        target = self.zones.kept(self.target.targets(proposed), observations=observations)
+        target = self.target.targets(proposed)
+        for zone in self.zones:
+            target = zone.kept(target, observations=observations)
         target = self.walls.kept(target, observations=observations)
         within = np.minimum(np.maximum(target, self.target.low), self.target.high)
         return self.target.towards(within, observations=observations)
@@ -221,9 +228,11 @@ class KeepOut:
         return {"type": "keep_out"}
 
     def tensors(self) -> dict[str, Array]:
-        zones: dict[str, Array] = {f"decoder.zones.{f.name}": getattr(self.zones, f.name) for f in fields(self.zones)}
-        walls: dict[str, Array] = {f"decoder.walls.{f.name}": getattr(self.walls, f.name) for f in fields(self.walls)}
-        return self.target.tensors() | zones | walls
+        parts = {f"zones.{k}": zone for k, zone in enumerate(self.zones)} | {"walls": self.walls}
+        own: dict[str, Array] = {
+            f"decoder.{name}.{f.name}": getattr(part, f.name) for name, part in parts.items() for f in fields(part)
+        }
+        return self.target.tensors() | own
 
 
 def for_action_space(space: Space) -> Decoder:
@@ -253,9 +262,11 @@ def from_json(body: Mapping[str, Any], *, space: Space, tensors: Mapping[str, Ar
         case "target_delta" if isinstance(space, gs.Box):
             return TargetDelta(**_stored(TargetDelta, tensors, prefix="decoder."))
         case "keep_out" if isinstance(space, gs.Box):
+            count = sum(name.startswith("decoder.zones.") and name.endswith(".entries") for name in tensors)
+            zones = (_stored(Zones, tensors, prefix=f"decoder.zones.{k}.") for k in range(count))
             return KeepOut(
                 target=TargetDelta(**_stored(TargetDelta, tensors, prefix="decoder.")),
-                zones=Zones(**_stored(Zones, tensors, prefix="decoder.zones.")),
+                zones=tuple(Zones(**stored) for stored in zones),
                 walls=Walls(**_stored(Walls, tensors, prefix="decoder.walls.")),
             )
     raise InvalidInput("not a decoder of this action space", given=dict(body), expected=f"one for {space}")

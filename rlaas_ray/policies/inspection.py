@@ -107,7 +107,8 @@ def check_decoder(decoder: decoders.Decoder, *, head: heads.Head, inputs: int) -
         return
     read = int(target.obs_index.max(initial=0))
     if isinstance(decoder, decoders.KeepOut):
-        read = max(read, int(decoder.zones.seen.max(initial=0)), int(decoder.walls.seen.max(initial=0)))
+        parts: list[decoders.Zones | decoders.Walls] = [*decoder.zones, decoder.walls]
+        read = max(read, *(int(part.seen.max(initial=0)) for part in parts))
     if len(target.gain) != head.action_size or read >= inputs:
         raise InvalidInput(
             "a target decoder of other sizes",

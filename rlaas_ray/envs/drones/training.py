@@ -24,6 +24,7 @@ from rlaas_ray.specs.arrays import F32, F64, Bool
 _SEEN_NEAR = np.asarray([observation.GOAL, observation.GOAL + 1, observation.GOAL + 2, observation.DISTANCE])
 _CLOSER = np.asarray([10.0, 10.0, 6.0, 85.0], np.float32)  # 10, 10, 5 and 10 m are 1
 _NEAR = len(_CLOSER)
+_APART_M = 12.0  # from the two nearest drones: they fly at 10 m/s, 5 m are a cost
 _RESPONSE_S = 0.5  # of the velocity loop, as in action_mode="velocity"
 _PRESET: Mapping[str, Any] = {
     "gamma": 0.99,
@@ -62,7 +63,7 @@ class DroneView:
 
     @property
     def decoder(self) -> decoders.KeepOut:
-        """The acceleration that leads to the proposed velocity, kept from zones and walls, in half a second."""
+        """The acceleration that leads to the proposed velocity, kept from zones, drones and walls, in half a second."""
         return _decoder(self.units, self.limits)
 
     def make_vector(
@@ -163,13 +164,19 @@ def _decoder(units: int, limits: DroneParams) -> decoders.KeepOut:
         obs_index=first.ravel().astype(np.int64),
     )
     own = np.arange(units, dtype=np.int64)[:, None]
-    near = np.asarray([observation.ZONE, observation.ZONE + 1, observation.ZONE_DISTANCE])
-    zones = decoders.Zones(
-        entries=own * env.ACTION + np.arange(2),
-        seen=own * observation.SIZE + near,
-        speed=np.full(units, limits.speed_mps[0]),
-        span=np.full(units, observation.ZONE_M),
-        **_braking(units),
+    near = [
+        (observation.NEIGHBOUR + observation.NEIGHBOUR_SIZE * turn, observation.NEIGHBOUR_SIZE - 1, _APART_M)
+        for turn in (1, 0)
+    ]
+    zones = tuple(
+        decoders.Zones(
+            entries=own * env.ACTION + np.arange(2),
+            seen=own * observation.SIZE + np.asarray([first, first + 1, first + distance]),
+            speed=np.full(units, limits.speed_mps[0]),
+            span=np.full(units, observation.ZONE_M),
+            **_braking(units, margin_m=margin_m),
+        )
+        for first, distance, margin_m in (*near, (observation.ZONE, 2, pilots.ZONE_MARGIN_M))
     )
     spans = (*limits.area_m, observation.SCALED_ALTITUDE_M)
     sides = np.asarray([(0.0, limits.area_m[0]), (0.0, limits.area_m[1]), limits.altitude_m])
@@ -180,15 +187,15 @@ def _decoder(units: int, limits: DroneParams) -> decoders.KeepOut:
         high=np.tile(scaled[:, 1], units),
         speed=np.tile(limits.speed_mps, units),
         span=np.tile(0.5 * np.asarray(spans), units),
-        **_braking(entries),
+        **_braking(entries, margin_m=pilots.ZONE_MARGIN_M),
     )
     return decoders.KeepOut(target=target, zones=zones, walls=walls)
 
 
-def _braking(count: int) -> dict[str, F64]:
-    """In front of zones, and of walls: as the reference does in front of zones."""
+def _braking(count: int, *, margin_m: float) -> dict[str, F64]:
+    """In front of zones, walls and drones: as the reference does in front of zones."""
     return {
-        "margin": np.full(count, pilots.ZONE_MARGIN_M),
+        "margin": np.full(count, margin_m),
         "brake": np.full(count, pilots.ZONE_BRAKE_MPS2),
         "leave": np.full(count, pilots.ZONE_LEAVE_PER_S),
     }

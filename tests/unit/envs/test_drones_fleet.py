@@ -16,6 +16,7 @@ from rlaas_ray.envs.drones import (
     fleet_baselines,
     fleet_references,
     fleet_tiny,
+    observation,
     queue,
     training,
     world,
@@ -218,7 +219,7 @@ def test_views_propose_velocities_and_rows_never_end():
         assert velocity.params is made.params
 
 
-def test_a_view_stops_in_front_of_zones_and_walls_and_leaves_them_again():
+def test_a_view_goes_round_a_zone_stops_in_front_of_walls_and_leaves_a_zone():
     """Proposed: straight into a zone from 90 m, on through one from its inside, down into a corner of the area."""
     made, view = env.domain(traffic=0, gust_mps=(0.0, 0.0, 0.0)), training.DroneView()
     streams = philox.streams(2, num_envs=3)
@@ -235,8 +236,23 @@ def test_a_view_stops_in_front_of_zones_and_walls_and_leaves_them_again():
     assert spent[0] == spent[2] == 0.0
     assert 0.0 < spent[1] < 100.0
     assert not geofence[-1].any()
-    assert state["position"][0, 0] == pytest.approx(247.0, abs=1.0)  # the edge is at 250, the margin 3 m
+    assert state["position"][0, 0] > 350.0  # behind the zone, which ends there
     assert state["position"][2] == pytest.approx([3.0, 3.0, 23.0], abs=1.0)
+
+
+def test_a_view_keeps_its_distance_from_a_drone_ahead():
+    view, seen = training.DroneView(), np.zeros((2, 32), np.float32)
+    first = observation.NEIGHBOUR
+    seen[0, first : first + 5] = [0.125, 0.0, 0.0, 0.0, 0.125]  # 12.5 m to the east: 0.5 m to brake in, by 2 m/s^2
+    seen[1, first : first + 5] = [0.11, 0.0, 0.0, 0.0, 0.11]  # 1 m too near
+    seen[:, observation.ZONE_DISTANCE] = 1.0
+    found = view.decoder.decode(
+        np.asarray([[0.1, 0.0, 0.0]] * 2), observations=seen
+    )  # 1.5 m/s, in half a second by 5 m/s^2
+    assert found[0] == pytest.approx(
+        [np.sqrt(2.0) / 2.5, -0.5 / 2.5, 0.0], abs=1e-5
+    )  # the rest of its speed: to the right
+    assert found[1] == pytest.approx([-1.0 / 2.5, -np.sqrt(1.25) / 2.5, 0.0], abs=1e-5)
 
 
 def picked_s(made, *, streams):
