@@ -23,7 +23,7 @@ from rlaas_ray.specs.choose import Method, Normalisation
 METHODS: tuple[Method, ...] = get_args(Method)
 # Scores closer than this are a tie: they differ by rounding, not by merit.
 TIE = 1e-12
-_HUGE = 1e300  # beyond it, differences overflow
+HUGE = 1e300  # beyond it, differences overflow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -241,7 +241,7 @@ def _checked(front: F64, weight: F64 | None, *, minimise: Bool) -> F64:
             given=(weight.shape, minimise.shape, str(minimise.dtype)),
             expected=f"({columns},) numbers and ({columns},) bool, one for each objective",
         )
-    if not (np.abs(front) <= _HUGE).all():
+    if not (np.abs(front) <= HUGE).all():
         raise InvalidInput(
             "front of a choice",
             given="NaN, infinity or a number beyond 1e300",
@@ -272,5 +272,5 @@ def _check_method(method: str, *, weights: F64 | None, targets: F64 | None, colu
             expected="one for each objective" if method == "achievement" else "none",
             cure="Targets belong to method achievement.",
         )
-    if targets is not None and (targets.shape != (columns,) or not (np.abs(targets) <= _HUGE).all()):
+    if targets is not None and (targets.shape != (columns,) or not (np.abs(targets) <= HUGE).all()):
         raise InvalidInput("targets of a choice", given=targets.tolist(), expected=f"{columns} finite numbers")

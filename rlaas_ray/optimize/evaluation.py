@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from pymoo.core.problem import Problem
 
 from rlaas_ray.optimize import variables
 from rlaas_ray.specs.arrays import F64
@@ -23,12 +24,13 @@ def evaluate(problem: Any, x: F64) -> tuple[F64, F64, F64]:
     inequalities, equalities = int(problem.n_ieq_constr), int(problem.n_eq_constr)
     if not len(x):
         return np.empty((0, int(problem.n_obj))), np.empty((0, inequalities)), np.empty((0, equalities))
-    if not (inequalities or equalities):
+    # A problem that wraps another one may look for all three, as pymoo asks for them.
+    if not (inequalities or equalities) and type(problem).do is Problem.do:
         none: F64 = np.empty((len(x), 0))
         return np.asarray(problem.evaluate(given, return_values_of=["F"]), dtype=np.float64), none, none
-    f, g, h = problem.evaluate(given, return_values_of=["F", "G", "H"])
+    found = problem.evaluate(given, return_values_of=["F", "G", "H"], return_as_dictionary=True)
     return (
-        np.asarray(f, dtype=np.float64),
-        np.asarray(g, dtype=np.float64).reshape(len(x), inequalities),
-        np.asarray(h, dtype=np.float64).reshape(len(x), equalities),
+        np.asarray(found["F"], dtype=np.float64),
+        np.asarray(found.get("G", ()), dtype=np.float64).reshape(len(x), inequalities),
+        np.asarray(found.get("H", ()), dtype=np.float64).reshape(len(x), equalities),
     )

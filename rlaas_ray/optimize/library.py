@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
+from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.termination.max_gen import MaximumGenerationTermination
 
 from rlaas_ray.errors import Conflict, InvalidInput, NotBuilt
@@ -21,7 +22,7 @@ from rlaas_ray.optimize import mixing, operators, variables
 from rlaas_ray.optimize.evolution import Population, told
 from rlaas_ray.optimize.kernels import directions
 from rlaas_ray.optimize.kernels.variation import Variation
-from rlaas_ray.specs.arrays import F64, Array, Bool
+from rlaas_ray.specs.arrays import F64, I64, Array, Bool
 
 _HUGE = 1e30  # the violation of a row whose evaluation failed
 _SIGMA = 0.3  # of CMA-ES, of the width of the bounds (Hansen 2016: a third)
@@ -103,6 +104,24 @@ def _cmaes(given: _Given) -> dict[str, Any]:
     }
 
 
+def _nearer_one(population: Any, pairs: I64, *, random_state: np.random.Generator, **_: Any) -> I64:
+    """The tournament of U-NSGA-III (Seada & Deb 2016): pairs (k, 2) -> winners (k, 1).
+
+    In place of pymoo 0.6.2's, whose coin between equal violations is not seeded.
+    """
+    cv, niche, rank, off = (
+        np.array(population.get(key), dtype=np.float64).reshape(-1) for key in ("CV", "niche", "rank", "dist_to_niche")
+    )
+    a, b = pairs.T
+    violated = (cv[a] > 0.0) | (cv[b] > 0.0)
+    same, equal = ~violated & (niche[a] == niche[b]), rank[a] == rank[b]
+    first = (violated & (cv[a] < cv[b])) | (same & ((rank[a] < rank[b]) | (equal & (off[a] < off[b]))))
+    second = (violated & (cv[b] < cv[a])) | (same & ((rank[b] < rank[a]) | (equal & (off[b] < off[a]))))
+    drawn = np.where(random_state.random(len(pairs)) < 0.5, a, b)
+    won: I64 = np.where(first, a, np.where(second, b, drawn))
+    return won[:, None]
+
+
 _KINDS: Mapping[str, _Kind] = {
     "agemoea": _Kind(where="moo.age:AGEMOEA", arguments=_plain),
     "agemoea2": _Kind(where="moo.age2:AGEMOEA2", arguments=_plain),
@@ -119,7 +138,11 @@ _KINDS: Mapping[str, _Kind] = {
         arguments=lambda given: {**_plain(given), "n_offsprings": int(given.options.get("offspring", given.size))},
         options=("offspring",),
     ),
-    "unsga3": _Kind(where="moo.unsga3:UNSGA3", arguments=_directed, crossover=(1.0, 30.0)),
+    "unsga3": _Kind(
+        where="moo.unsga3:UNSGA3",
+        arguments=lambda given: {**_directed(given), "selection": TournamentSelection(func_comp=_nearer_one)},
+        crossover=(1.0, 30.0),
+    ),
 }
 NAMES = tuple(_KINDS)
 
@@ -179,9 +202,21 @@ class Library:
             ended = self._algorithm.termination.force_termination
             found = None if ended else self._algorithm.infill()
             self._asked = found if found is not None else ()
+            self._check_first()
         if not len(self._asked):
             return np.empty((0, int(self._algorithm.problem.n_var)))
         return np.asarray(self._asked.get("X"), dtype=np.float64)
+
+    def _check_first(self) -> None:
+        """C-TAEA fills its archive by direction, and would look for ever where there are fewer rows than directions."""
+        rows = len(self._asked)
+        if self.name == "ctaea" and self.generation == 0 and rows < self._algorithm.pop_size:
+            raise InvalidInput(
+                "the first population of ctaea",
+                given=f"{rows} different rows",
+                expected=f"{self._algorithm.pop_size}, one for each direction",
+                cure="Use nsga3, or a population no larger than there are solutions.",
+            )
 
     def tell(self, *, f: F64, g: F64, h: F64) -> None:
         """See Evolution."""
@@ -192,7 +227,8 @@ class Library:
         if not len(asked):
             return
         self._record.append((x, f.copy(), g.copy(), h.copy()))
-        failed: Bool = np.asarray(~np.isfinite(f).all(axis=1))
+        unknown = np.isnan(g).any(axis=1) | np.isnan(h).any(axis=1)
+        failed: Bool = np.asarray(~np.isfinite(f).all(axis=1) | unknown)
         asked.set("F", _settled(f, failed=failed), "G", g, "H", h)
         for row, one in enumerate(asked):
             one.evaluated.update({"F", "G", "H"})

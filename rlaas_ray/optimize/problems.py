@@ -99,8 +99,23 @@ def resolve(spec: OptimizeSpec) -> Subject:
             f"{spec.problem!r} is not a problem", given=type(problem).__name__, expected="a subclass of pymoo's Problem"
         )
     if spec.problem in benchmarks.PROBLEMS:
+        _check_swallowed(spec, problem)
         problem.box = benchmarks.box(spec.problem, objectives=int(problem.n_obj))
     return describe(problem, weights=spec.weights)
+
+
+def _check_swallowed(spec: OptimizeSpec, problem: Any) -> None:
+    """A Problem of pymoo takes any argument and keeps what nobody uses: a misspelt size would be the default one."""
+    unknown = sorted(set(problem.data) & set(spec.problem_config))
+    if unknown:
+        names = ["n_var", "n_obj", "k", "l"]
+        raise InvalidInput(
+            f"problem {spec.problem!r} does not take this problem_config",
+            given=unknown,
+            expected="n_var, n_obj; WFG k and l too",
+            cure=nearest(unknown[0], names),
+            pointer=f"/problem_config/{unknown[0]}",
+        )
 
 
 def _imported(name: str) -> Callable[..., Any]:

@@ -121,9 +121,9 @@ class _Fast(Algorithm):  # type: ignore[misc, no-any-unimported]  # pymoo has no
                 return f"{name}={self._told[name]!r}"
         try:
             self._recipe(problem)
+            return translation.misfit(problem, algorithm=self)
         except (InvalidInput, NotBuilt) as error:
             return str(error)
-        return None
 
     def _recipe(self, problem: Any) -> translation.Recipe:
         return translation.recipe(problem, algorithm=self, told=self._told, engine=self.engine)

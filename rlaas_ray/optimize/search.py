@@ -175,7 +175,9 @@ class Searching:
         """The values of the rows that were asked for; ends the generation. Raises WorkFailed where too many rows failed."""
         x, self._asked = self.ask(), None
         good = np.isfinite(f).all(axis=1)
-        kept = good & (g <= 0).all(axis=1) & (np.abs(h) <= EQUAL).all(axis=1)
+        # Beyond 1e300 no choice can measure a point: it may steer the search, as a penalty does, and is on no front.
+        shown = (np.abs(f) <= choice.HUGE).all(axis=1)
+        kept = shown & (g <= 0).all(axis=1) & (np.abs(h) <= EQUAL).all(axis=1)
         self._rows, self.failed = self._rows + len(f), self.failed + int((~good).sum())
         self._check_failed()
         self._evolution.tell(f=f, g=g, h=h)
@@ -239,7 +241,7 @@ class Searching:
             raise WorkFailed(
                 "the search found no feasible point",
                 given=f"{self._rows} evaluations",
-                expected="at least one point that keeps every constraint",
+                expected="at least one point that keeps every constraint, with objectives within 1e300",
                 cure="Give more generations, a larger population, or looser constraints.",
             )
         sign, weight = self.subject.sign, self.subject.weight

@@ -5,6 +5,7 @@ Used by pymoo.py alone. pymoo's own operators of the usual kinds become ours; ev
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from rlaas_ray.specs.arrays import F64
 
 _DRAWN = (FloatRandomSampling, IntegerRandomSampling, BinaryRandomSampling)
 _SCALARS: Mapping[type, str] = {PBI: "pbi", Tchebicheff: "tchebycheff"}
+_KIND = {"b": "bool", "i": "int", "f": "float", "O": "object", "U": "str"}
 _NEAR = 0.9  # of our MOEA/D and pymoo's default: the chance that parents are neighbours
 
 
@@ -87,6 +89,28 @@ def recipe(problem: Any, *, algorithm: Any, told: Mapping[str, Any], engine: str
     inner = mixing.made(problem, crossover=(0.9, 15.0), options=ours)
     fixed = mixing.Repaired(inner=inner, fix=_fix(repair, problem=problem, found=found))
     return Recipe(options=options, variation=fixed)
+
+
+def misfit(problem: Any, *, algorithm: Any) -> str | None:
+    """Why the first rows that the script gives are not what our engine begins with, or None.
+
+    pymoo hands on what was sampled, whatever `vtype` says; our matrix has the type that the problem declares.
+    """
+    sampling, found = algorithm.initialization.sampling, variables.of(problem)
+    if found.names:
+        return None
+    if type(sampling) in _DRAWN:
+        drawn = {BinaryRandomSampling: "b", IntegerRandomSampling: "i"}.get(type(sampling), "f")
+    else:
+        rng = copy.deepcopy(algorithm.random_state)
+        rows = algorithm.initialization.do(problem, algorithm.pop_size, algorithm=algorithm, random_state=rng)
+        if len(rows) > algorithm.pop_size:
+            return f"{len(rows)} first rows for a population of {algorithm.pop_size}"
+        drawn = rows.get("X").dtype.kind
+    declared = np.dtype(found.dtype).kind
+    if drawn in {"f", declared}:
+        return None
+    return f"rows of {_KIND.get(drawn, drawn)} for a problem whose vtype says {_KIND[declared]}"
 
 
 def start(algorithm: Any) -> F64 | None:
