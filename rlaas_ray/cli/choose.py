@@ -73,21 +73,23 @@ def _pairs(text: str, *, option: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for pair in text.split(","):
         name, equals, number = (part.strip() for part in pair.partition("="))
+        twice = name in found
         try:
             found[name] = float(number)
         except ValueError:
             equals = ""
-        if not equals or not name:
-            raise InvalidInput(option, given=pair, expected="NAME=NUMBER, several with commas between")
+        if not equals or not name or twice:
+            raise InvalidInput(option, given=pair, expected="NAME=NUMBER, several with commas between, each name once")
     return found
 
 
 def _newest(client: Any) -> Any:
-    items = client.optimization.list(limit=1)
+    items = client.optimization.list(limit=20)
     if not items:
         raise InvalidInput("no search to choose from", expected="RUN", cure="`rlaas optimize` makes one.")
-    output.say(f"run {items[0]['id']}")
-    return client.optimization.get(items[0]["id"])
+    newest = next((one for one in items if one["state"] != "failed"), items[0])  # a failed one has no front
+    output.say(f"run {newest['id']}")
+    return client.optimization.get(newest["id"])
 
 
 def _listed(items: list[dict[str, Any]], *, as_json: bool) -> int:

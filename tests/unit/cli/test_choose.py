@@ -38,6 +38,7 @@ def test_options_become_the_fields_of_a_choice(tmp_path) -> None:
     [
         ({"weights": "cost"}, "NAME=NUMBER"),
         ({"weights": "cost=much"}, "cost=much"),
+        ({"weights": "cost=1,cost=2"}, "each name once"),
         ({"targets": "=3"}, "--target"),
         ({"method": "kne"}, "'knee'"),
         ({"rule": "nash"}, "parties beside a rule"),
@@ -85,7 +86,8 @@ class Client:
         return self.search
 
     def list(self, *, limit):
-        return [{"id": self.search.id}] if self.search else []
+        failed = {"id": "optimize-2", "state": "failed"}  # newer, and without a front
+        return [failed, {"id": self.search.id, "state": "succeeded"}] if self.search else []
 
 
 def run(monkeypatch, search, *words):
