@@ -28,6 +28,8 @@ EACH = (
     ["benchmarks.faults"],
     ["benchmarks.canary"],
     ["benchmarks.choice"],
+    ["benchmarks.drones", "learn"],
+    ["benchmarks.drones", "field"],
     ["benchmarks.serving"],
     ["benchmarks.quickstart"],
 )
