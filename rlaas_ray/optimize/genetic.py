@@ -31,6 +31,7 @@ class Genetic:
     """
 
     name: ClassVar[str]
+    dominance_decides: ClassVar[bool] = False  # between two rows that want to be a parent, before goodness does
 
     def __init__(self, setup: Setup, *, epsilon_horizon: int | None = None) -> None:
         self.generation = 0
@@ -103,8 +104,13 @@ class Genetic:
             kept, merit = self._among(f[feasible], need=need)
             rows, goodness = feasible[kept], np.zeros(len(kept)) if merit is None else merit
         others = others[cv[others].argsort(kind="stable")][: need - len(rows)]
-        worst = goodness.max() + 1.0 if len(rows) else 0.0
+        worst = max(goodness.max(), 0.0) + 1.0 if len(rows) else 0.0
         return np.concatenate([rows, others]), np.concatenate([goodness, worst + cv[others]])
+
+    def _compared(self) -> F64:
+        """The rows' objectives, NaN where a row is not feasible: violations decide there."""
+        cv = self._effective(self._cv)
+        return self._f if cv is None else np.where((cv > 0.0)[:, None], np.nan, self._f)
 
     def _effective(self, cv: F64) -> F64 | None:
         if not cv.any():
@@ -160,10 +166,11 @@ class Genetic:
         hashed: list[F64] = []
         missing, empty = self._size, 0
         # A few more at once cost less than another round; as many as were known already the last time.
-        spare = self._spare
+        spare, compared = self._spare, self._compared() if self.dominance_decides else None
         for round_ in range(REFILLS):
-            matings = -(-(missing + spare) // 2)
-            first, second = ranking.parents(self._goodness, rows=len(self._x), matings=matings, rng=self._rng)
+            first, second = ranking.parents(
+                self._goodness, rows=len(self._x), matings=-(-(missing + spare) // 2), rng=self._rng, f=compared
+            )
             x = self._setup.variation.children(self._x, first=first, second=second, each=2, rng=self._rng)
             own = duplicates.hashes(x, self._weight)
             new = duplicates.new_rows(x, hashed=own, among=(self._x, *found), among_hashed=(self._hash, *hashed))

@@ -18,6 +18,9 @@ class Nsga2(Genetic):
     """SBX (eta 15, chance 0.9) and PM (eta 20) unless the variation says otherwise, as in pymoo."""
 
     name: ClassVar[str] = "nsga2"
+    # As pymoo's: between rows of different fronts that do not dominate each other room decides. By the front alone the search
+    # is faster at first and loses pieces of a front that has gaps (ZDT3: 4 of 12 seeds).
+    dominance_decides: ClassVar[bool] = True
 
     def _among(self, f: F64, *, need: int) -> tuple[I64, F64]:
         rank = ranking.ranks(f)
@@ -28,5 +31,4 @@ class Nsga2(Genetic):
         np.negative(room, out=room)
         # Among equals chance decides, not the order in which they came.
         order = np.lexsort((self._rng.random(len(room)), room, rank))[:need]
-        # In order of merit: a survivor's place is how good a parent it is.
-        return order if rows is None else rows[order], np.arange(float(len(order)))
+        return order if rows is None else rows[order], room[order]

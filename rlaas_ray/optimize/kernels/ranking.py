@@ -66,9 +66,12 @@ def crowding(f: F64, *, rank: Ranks) -> F64:
     return total
 
 
-def parents(goodness: F64 | None, *, rows: int, matings: int, rng: np.random.Generator) -> tuple[I64, I64]:
+def parents(
+    goodness: F64 | None, *, rows: int, matings: int, rng: np.random.Generator, f: F64 | None = None
+) -> tuple[I64, I64]:
     """Two parents a mating, each the better of two drawn rows (smaller `goodness` (rows,); the first drawn when equal).
 
+    Where objectives f (rows, m) are given, a row that dominates the other wins whatever its goodness; NaN dominates nothing.
     Rows are drawn as whole permutations after one another, so that each row meets equally often. None: no preference.
     """
     draws = 2 if goodness is None else 4
@@ -79,8 +82,21 @@ def parents(goodness: F64 | None, *, rows: int, matings: int, rng: np.random.Gen
     if goodness is None:
         return drawn[0], drawn[1]
     key = goodness[drawn]
-    won = np.where(key[0::2] <= key[1::2], drawn[0::2], drawn[1::2])
+    first = key[0::2] <= key[1::2]
+    if f is not None:
+        first = _dominating(f[drawn], otherwise=first)
+    won = np.where(first, drawn[0::2], drawn[1::2])
     return won[0], won[1]
+
+
+def _dominating(pairs: F64, *, otherwise: Bool) -> Bool:
+    """(2, k) True where row 2i of pairs (4, k, m) dominates row 2i + 1, False the other way round, else `otherwise`."""
+    a, b = pairs[0::2], pairs[1::2]
+    no_worse, no_better = a[..., 0] <= b[..., 0], a[..., 0] >= b[..., 0]
+    for column in range(1, pairs.shape[2]):
+        no_worse &= a[..., column] <= b[..., column]
+        no_better &= a[..., column] >= b[..., column]
+    return np.asarray((no_worse & ~no_better) | (otherwise & (no_worse | ~no_better)))
 
 
 def chosen_mask(rows: I64, *, of: int) -> Bool:

@@ -103,6 +103,16 @@ def test_the_better_of_two_drawn_rows_is_a_parent_and_rows_are_drawn_equally_oft
     assert np.bincount(drawn, minlength=10).tolist() == [5] * 10
 
 
+def test_a_row_that_dominates_is_the_parent_whatever_its_goodness_and_nan_dominates_nothing() -> None:
+    f = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 2.0], [2.0, 0.0], [np.nan, np.nan], [0.0, 0.0]])
+    goodness = np.array([5.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    pairs = [(0, 1), (1, 0), (2, 3), (3, 2), (0, 4), (4, 0), (0, 5), (5, 0), (2, 0)]
+    first, second = np.array(pairs).T
+    (won,) = ranking._dominating(f[np.stack([first, second])], otherwise=(goodness[first] <= goodness[second])[None])
+    # 0 dominates 1 and 2; between 2 and 3, with a failed row, and between equals goodness decides.
+    assert np.where(won, first, second).tolist() == [0, 0, 2, 2, 4, 4, 5, 5, 0]
+
+
 def pymoo_truncated(f: np.ndarray, keep: int) -> list[int]:
     apart = cdist(f, f)
     np.fill_diagonal(apart, np.inf)

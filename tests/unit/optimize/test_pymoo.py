@@ -283,11 +283,11 @@ class Nudge(Mutation):
 def test_operators_of_ones_own_are_called(kind: type, children: int) -> None:
     OfMine.called = Nudge.called = 0
     algorithm = kind(pop_size=20, crossover=OfMine(children), mutation=Nudge())
-    result = minimize(get_problem("zdt1", n_var=5), algorithm, ("n_gen", 20), seed=1)
+    result = minimize(get_problem("zdt1", n_var=5), algorithm, ("n_gen", 60), seed=1)
     assert result.algorithm.accelerated
-    assert OfMine.called >= 19
-    assert Nudge.called >= 19
-    assert moocore.hypervolume(result.F, ref=[1.1, 1.1]) > 0.4
+    assert OfMine.called >= 59
+    assert Nudge.called >= 59
+    assert moocore.hypervolume(result.F, ref=[1.1, 1.1]) > 0.6
 
 
 @pytest.mark.parametrize("crossover", [SBX(), OfMine()])
