@@ -19,7 +19,7 @@ class Nsga2(Genetic):
 
     name: ClassVar[str] = "nsga2"
     # As pymoo's: between rows of different fronts that do not dominate each other room decides. By the front alone the search
-    # is faster at first and loses pieces of a front that has gaps (ZDT3: 4 of 12 seeds).
+    # is faster at first and loses pieces of a front that has gaps (ZDT3: a third of the seeds).
     dominance_decides: ClassVar[bool] = True
 
     def _among(self, f: F64, *, need: int) -> tuple[I64, F64]:
