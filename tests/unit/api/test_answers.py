@@ -343,7 +343,8 @@ def test_a_request_id_is_taken_where_it_has_the_form(house) -> None:
 
 
 def test_too_many_creations_hear_when_to_come_back(house) -> None:
-    answers = [house.ask("POST", "/api/v1/training", json={"env": "None-v0"}) for _ in range(62)]
+    answers = [house.ask("POST", "/api/v1/training", json={"env": "None-v0"}) for _ in range(301)]
+    assert answers[299].status_code == 404
     assert answers[-1].status_code == 429
     assert int(answers[-1].headers["retry-after"]) >= 1
     assert problem(answers[-1])["type"].endswith("overload")

@@ -15,7 +15,8 @@ from pymoo.optimize import minimize
 from rlaas_ray import settings
 from rlaas_ray.envs.recommendation import problem
 from rlaas_ray.errors import InvalidInput
-from rlaas_ray.optimize import benchmarks, front, problems, search
+from rlaas_ray.optimize import front, problems, search
+from rlaas_ray.optimize.kernels import directions
 from rlaas_ray.specs.optimize import OptimizeSpec
 
 PAIRS = np.asarray(list(itertools.combinations(range(6), 2)))
@@ -59,12 +60,12 @@ class Seen(problem.SlateProblem):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nsga3", "moead", "spea2"])
 def test_each_search_returns_exactly_the_tiny_front(name):
-    directions = benchmarks.simplex(60, 3)
+    evenly = directions.fitting(3, population_size=60)
     # Priorities matter by rank alone: these two stop short where each move is small (pymoo's defaults found 14 and 9).
     bold = {"crossover": UX(), "mutation": PM(prob=0.9, prob_var=0.2, eta=1)}
     algorithm = {
-        "nsga3": lambda: NSGA3(ref_dirs=directions, pop_size=60),
-        "moead": lambda: MOEAD(ref_dirs=directions, n_neighbors=15, decomposition=Tchebicheff(), **bold),
+        "nsga3": lambda: NSGA3(ref_dirs=evenly, pop_size=60),
+        "moead": lambda: MOEAD(ref_dirs=evenly, n_neighbors=15, decomposition=Tchebicheff(), **bold),
         "spea2": lambda: SPEA2(pop_size=60, **bold),
     }[name]()
     seen = Seen()
