@@ -98,6 +98,7 @@ def run(*, fast: bool, seed: int) -> Any:
         with book.phase("score"):
             champion = steps.champion(endpoint)
             scores, card = steps.score(client, version, champion=champion, plan=plan, seed=seeds[1], folder=home)
+            picture = steps.picture(client, version, seed=seeds[1])
         with book.phase("find a front") as tell:
             front = steps.front(client, plan=plan, seed=seeds[2], tell=tell, clock=clock)
         with book.phase("canary") as tell:
@@ -121,6 +122,7 @@ def run(*, fast: bool, seed: int) -> Any:
         machine=machine(),
         versions={name: metadata.version(name) for name in PACKAGES},
         reference=card,
+        picture=picture,
     )
 
 

@@ -6,10 +6,14 @@ decides what a verdict is.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from rlaas_ray.cli import quickstart_traffic as traffic
 from rlaas_ray.cli.story import Learning, Score, Trial
@@ -23,6 +27,7 @@ from rlaas_ray.specs.seams import Clock
 
 ENV = registry.RAN
 MODE = "energy_saving"
+DRAWN_AFTER = 40  # steps of a quarter of an hour
 HEURISTIC = f"baseline:{ENV}/hold"
 ENDPOINT = "cells"
 # An episode of eight steps, each worth 0.4 to 0.95.
@@ -173,6 +178,18 @@ def score(
         scores.append(_measured(name, both.a, prepared=prepared, gain=gain))
     scores.append(_prepared(prepared["reference"], prepared))
     return tuple(scores), {"date": card["date"], "git": card["git"][:10]}
+
+
+def picture(client: RLaaSClient, version: str, *, seed: int) -> bytes:
+    """The network under the trained policy after ten hours, as its env draws it: PNG."""
+    made = registry.make(ENV, mode=MODE, config={"render_mode": "rgb_array"})
+    policy = bundle.load(Path(client.models.get(version)["path"]))
+    seen, _ = made.reset(seed=seed)
+    for _ in range(DRAWN_AFTER):
+        seen, *_ = made.step(policy.act(seen))
+    found = io.BytesIO()
+    Image.fromarray(np.asarray(made.render())).save(found, "PNG", optimize=True)
+    return found.getvalue()
 
 
 def front(client: RLaaSClient, *, plan: Plan, seed: int, tell: Tell, clock: Clock) -> dict[str, Any]:

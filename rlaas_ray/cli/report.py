@@ -5,6 +5,7 @@ Called by quickstart.py with a Story. Shows what the story holds and nothing mor
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -111,7 +112,17 @@ def _scores(told: Story) -> str:
         "had seen. Score: random is 0, the reference, which sees the true state, is 100; both means come from "
         f"REFERENCE.json, which was prepared beforehand ({made})."
     )
-    return page.section("scores", title="How good is it?", parts=(table, page.figure(chart, caption=caption)))
+    drawings = (page.figure(chart, caption=caption), _state(told))
+    return page.section("scores", title="How good is it?", parts=(table, *drawings))
+
+
+def _state(told: Story) -> str:
+    """The env itself, as it draws its state."""
+    data = base64.b64encode(told.picture).decode()
+    return page.figure(
+        f'<img alt="The state of {escape(told.env)} under the trained policy" src="data:image/png;base64,{data}">',
+        caption="The network under the trained policy, ten hours into one of those worlds, as the environment draws it.",
+    )
 
 
 def _gain_text(row: Score) -> str:

@@ -94,10 +94,11 @@ class Story:
     machine: Mapping[str, str]
     versions: Mapping[str, str]
     reference: Mapping[str, Any]
+    picture: bytes  # the env under the trained policy, PNG
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return asdict(self)
+        """JSON values; the picture is the report's alone."""
+        return {name: value for name, value in asdict(self).items() if name != "picture"}
 
     def score(self, name: str) -> Score | None:
         """The row of a policy."""

@@ -59,6 +59,7 @@ section{border-top:1px solid var(--rule);margin-top:3rem;padding-top:2.2rem}
 .card strong{font-size:1.45rem;letter-spacing:-.02em;line-height:1.25;font-variant-numeric:tabular-nums}
 .card small{font-size:.76rem;line-height:1.4;color:var(--soft)}
 figure{margin:1.4rem 0}
+figure img{display:block;max-width:100%;height:auto;margin:.4rem 0 .9rem;border-radius:6px}
 figure svg{display:block;width:100%;height:auto;margin:.4rem 0 .9rem;overflow:visible}
 figcaption{font-size:.82rem;line-height:1.55;color:var(--soft);max-width:46rem}
 .grid3{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));gap:.6rem 1.6rem}

@@ -1,5 +1,6 @@
 """The report: it parses, needs nothing from outside, has every section, and shows the figures that the story holds."""
 
+import base64
 import dataclasses
 import json
 import math
@@ -13,6 +14,7 @@ import pytest
 from rlaas_ray.cli import report, story
 from rlaas_ray.pictures import chart as plots
 
+PICTURE = b"\x89PNG and more"
 VOID = {"meta", "br", "path", "circle", "img", "link", "hr"}
 
 
@@ -114,6 +116,7 @@ def told(**changes) -> story.Story:
         front=front,
         canary=trial("canary", state="promoted", drift=0.35, seconds=42),
         rollback=trial("broken", state="rolled_back", drift=-0.9, seconds=8),
+        picture=PICTURE,
         phases=(("bring up", 14.2), ("train", 46.2), ("score", 3.1), ("front", 5.5), ("canary", 42.0), ("rollback", 8.0)),
         machine={"processor": "2 cores", "system": "Linux"},
         versions={"rlaas-ray": "0.1.0"},
@@ -173,7 +176,9 @@ def test_every_drawing_says_what_it_shows() -> None:
 
 def test_nothing_is_loaded_from_outside() -> None:
     page = report.render(told())
-    assert not re.search(r"(https?:)?//\w|@import|url\(|<script|<link|<img|src=", page)
+    picture = f'src="data:image/png;base64,{base64.b64encode(PICTURE).decode()}"'
+    assert page.count("<img") == page.count(picture) == 1
+    assert not re.search(r"(https?:)?//\w|@import|url\(|<script|<link|src=", page.replace(picture, ""))
 
 
 def test_the_figures_shown_are_the_ones_given() -> None:
