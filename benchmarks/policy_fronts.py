@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,9 @@ from rlaas_ray.envs.ran import tiny
 from rlaas_ray.evaluation import policy_front
 from rlaas_ray.evaluation.vector_returns import vector_returns
 from rlaas_ray.policies import bundle
-from rlaas_ray.settings import SystemClock
 from rlaas_ray.specs.arrays import F64
-from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.train import TrainSpec
-from rlaas_ray.testing.reporter import TwinReporter
-from rlaas_ray.train import runner
+from rlaas_ray.testing.training import train
 
 WHOLE = 401.8  # hypervolume of the convex front at (0, -25)
 TINY = "rlaas/RanControl-tiny-v1"
@@ -123,29 +119,7 @@ def _trained(env: str, settings: dict[str, Any], *, seed: int) -> dict[str, Any]
     spec = TrainSpec(
         env=env, preference="conditioned", seed=seed, num_env_runners=0, checkpoint_every_s=1e6, **settings
     )
-    run = Run(
-        id="train-front",
-        kind="train",
-        name=None,
-        spec=spec.to_json(),
-        spec_digest=spec.digest(),
-        seed=seed,
-        state="running",
-        epoch=1,
-        attempt=1,
-        place="here",
-        created_us=0,
-    )
-    return runner.execute(
-        spec,
-        run_id=run.id,
-        attempt=1,
-        reporter=TwinReporter(run),
-        clock=SystemClock(),
-        directory=Path(tempfile.mkdtemp()),
-        stop=threading.Event(),
-        report_every_s=1e6,
-    )
+    return train(spec, Path(tempfile.mkdtemp()))[0]
 
 
 if __name__ == "__main__":

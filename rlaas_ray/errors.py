@@ -211,6 +211,13 @@ def from_problem(problem: dict[str, Any]) -> RlaasError:
     return error(str(problem.get("detail") or problem.get("title") or "error"), cure=problem.get("cure"))
 
 
+def told(error: BaseException) -> dict[str, Any]:
+    """Any error as the `error` of a run that failed by it: reason, detail, cure."""
+    if isinstance(error, RlaasError):
+        return {"reason": error.slug, "detail": error.detail, "cure": error.cure}
+    return {"reason": type(error).__name__, "detail": str(error) or type(error).__name__, "cure": None}
+
+
 def nearest(name: str, known: list[str]) -> str:
     """A cure for a name nobody knows: the nearest known one, else the list."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)

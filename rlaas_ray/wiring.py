@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaas_ray import settings as environment
-from rlaas_ray.errors import Interrupted, InvalidInput, LostLease, NotFound, RlaasError, from_problem, nearest
+from rlaas_ray.errors import Interrupted, InvalidInput, LostLease, NotFound, from_problem, nearest, told
 from rlaas_ray.settings import Settings, SystemClock
 from rlaas_ray.specs import document, runtime
 from rlaas_ray.specs.runs import Progress, Run, RunState
@@ -201,7 +201,7 @@ def attempt(*, reporter: Reporter, settings: Settings, client: httpx.Client, sto
         reporter.finish("stopped")
         raise
     except BaseException as error:
-        reporter.finish("failed", error=_told(error))
+        reporter.finish("failed", error=told(error))
         raise
     result = {**result, "provenance": provenance}
     state: RunState = "stopped" if result.get("state") == "stopped" else "succeeded"
@@ -418,12 +418,6 @@ def _bundle(reference: str, *, client: httpx.Client, directory: Path) -> Path:
     fetched = directory / "policy.tar.zst"
     fetched.write_bytes(packed.content)
     return fetched
-
-
-def _told(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, RlaasError):
-        return {"reason": error.slug, "detail": error.detail, "cure": error.cure}
-    return {"reason": type(error).__name__, "detail": str(error) or type(error).__name__, "cure": None}
 
 
 def _places(settings: Settings, *, clock: Clock, url: str) -> Mapping[str, Place]:

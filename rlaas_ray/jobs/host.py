@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlaas_ray.errors import LostLease, RlaasError, WorkFailed
+from rlaas_ray.errors import LostLease, RlaasError, WorkFailed, told
 from rlaas_ray.jobs import scheduler, searching
 from rlaas_ray.jobs.inbox import Inbox, Mark, Order
 from rlaas_ray.jobs.scheduler import Job, Rules
@@ -313,7 +313,7 @@ class Host:
         except BaseException as error:  # noqa: BLE001 - SystemExit too: a problem of the user's must not end the others
             held.ending = True
             self._say(held.order, traceback.format_exc().rstrip())
-            held.line.finish("failed", error=_told(error))
+            held.line.finish("failed", error=told(error))
         finally:
             self._stepping = None
             self._mark.set("")
@@ -362,9 +362,3 @@ def _left(search: SearchJob) -> int:
     rules = search.searching.effort.rules
     left = _UNKNOWN if rules.generations is None else rules.generations - search.searching.generation
     return max(left, 1)
-
-
-def _told(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, RlaasError):
-        return {"reason": error.slug, "detail": error.detail, "cure": error.cure}
-    return {"reason": type(error).__name__, "detail": str(error) or type(error).__name__, "cure": None}

@@ -34,7 +34,7 @@ class Rules:
 class Job:
     """A search as the policy sees it. `deadline_s` and `since_s` are on the same clock as `now_s`; `tenant` is an API key's id.
 
-    `waits`: for answers of Ray, and costs nothing. `tried` generations are done: the first loads what later ones find loaded
+    `tried` generations are done: the first loads what later ones find loaded
     and measures nothing, the shorter of the next two (`least_ms`) is the first `ms_per_generation`, None until then.
     """
 
@@ -45,7 +45,6 @@ class Job:
     priority: int = 1
     deadline_s: float | None = None
     memory_bytes: int = 0
-    waits: bool = False
     ms_per_generation: float | None = None
     tried: int = 0
     least_ms: float = float("inf")
@@ -85,7 +84,7 @@ def fits(job: Job, *, rules: Rules) -> bool:
 
 
 def deal(jobs: Sequence[Job], *, rules: Rules, now_s: float) -> tuple[Job, ...]:
-    """A new round: every job that can go is given its share of it. One that waits keeps nothing for later."""
+    """A new round: every job that can go is given its share of it. One that has ended keeps nothing."""
     ready = [job for job in jobs if _ready(job)]
     share = shares(ready, rules=rules, now_s=now_s)
     round_ms = min(rules.quantum_ms * sum(job.priority for job in ready), rules.round_ms)
@@ -150,7 +149,7 @@ def shares(ready: Sequence[Job], *, rules: Rules, now_s: float) -> dict[str, flo
 
 
 def _ready(job: Job) -> bool:
-    return not job.waits and job.generations_left > 0
+    return job.generations_left > 0
 
 
 def _standing_s(job: Job, *, now_s: float) -> float:

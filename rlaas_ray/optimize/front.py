@@ -11,6 +11,7 @@ from typing import Any
 import moocore
 import numpy as np
 
+from rlaas_ray.optimize.kernels import ranking
 from rlaas_ray.specs.arrays import F64, I64
 
 SHOWN_AT_MOST = 500
@@ -108,7 +109,8 @@ def thinned(values: F64, *, limit: int) -> I64:
     while len(kept) > limit:
         # A fifth at a time: crowding after removal is then nearly right.
         goal = max(limit, round(0.8 * len(kept)))
-        kept = np.sort(kept[np.argsort(-crowding(values[kept]), kind="stable")[:goal]])
+        room = ranking.crowding(values[kept], rank=np.zeros(len(kept), dtype=np.int64))
+        kept = np.sort(kept[np.argsort(-room, kind="stable")[:goal]])
     return kept
 
 
@@ -160,21 +162,6 @@ class Archive:
         slots = np.flatnonzero(free)[: len(x)]
         self._store[slots] = x
         return slots
-
-
-def crowding(f: F64) -> F64:
-    """Crowding distance (Deb et al. 2002), infinite at the ends of every objective. f (n, m) -> (n,)."""
-    n, m = f.shape
-    total = np.zeros(n)
-    for column in range(m):
-        order = np.argsort(f[:, column], kind="stable")
-        ranked = f[order, column]
-        spread = ranked[-1] - ranked[0]
-        gap = np.full(n, np.inf)
-        if n > 2:
-            gap[1:-1] = (ranked[2:] - ranked[:-2]) / spread if spread > 0 else 0.0
-        total[order] += gap
-    return total
 
 
 def hypervolume(f: F64, *, ideal: F64, nadir: F64) -> float:

@@ -125,8 +125,8 @@ def test_alone_a_tenant_has_the_whole_core() -> None:
     )
 
 
-def test_who_waits_for_ray_costs_nothing_and_saves_nothing_up() -> None:
-    idle, busy = job(0, waits=True), job(1, generations=10_000)
+def test_who_has_ended_costs_nothing_and_saves_nothing_up() -> None:
+    idle, busy = job(0, generations=0), job(1, generations=10_000)
     jobs = (idle, busy)
     for _ in range(50):
         jobs = scheduler.deal(jobs, rules=RULES, now_s=0)

@@ -136,11 +136,6 @@ def test_points_that_are_not_finite_never_enter() -> None:
     assert len(archive.f) == 0
 
 
-def test_crowding_of_an_even_line_is_two_gaps_in_each_objective() -> None:
-    f = np.stack([np.arange(5.0), 4 - np.arange(5.0)], axis=1)
-    assert front.crowding(f).tolist() == [np.inf, 1.0, 1.0, 1.0, np.inf]
-
-
 def test_the_hypervolume_of_one_point_is_its_box() -> None:
     zero, one = np.zeros(2), np.ones(2)
     assert front.hypervolume(np.array([[0.25, 0.5]]), ideal=zero, nadir=one) == pytest.approx(0.375)

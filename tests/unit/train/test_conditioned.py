@@ -1,6 +1,5 @@
 """`preference: conditioned` through the runner: what it is refused with, what the bundle of each family observes."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +13,13 @@ from rlaas_ray.evaluation import vector_returns
 from rlaas_ray.optimize import choosing
 from rlaas_ray.pictures import notebook
 from rlaas_ray.policies import bundle
-from rlaas_ray.settings import SystemClock
 from rlaas_ray.specs.choose import ChooseSpec
 from rlaas_ray.specs.evaluate import EvaluateSpec
-from rlaas_ray.specs.runs import Run
 from rlaas_ray.specs.train import TrainSpec
 from rlaas_ray.testing.bundles import a_bundle
 from rlaas_ray.testing.reporter import TwinReporter
-from rlaas_ray.train import fronts, runner, worlds
+from rlaas_ray.testing.training import train
+from rlaas_ray.train import fronts, worlds
 
 RAN, TINY = "rlaas/RanControl-v1", "rlaas/RanControl-tiny-v1"
 
@@ -138,30 +136,7 @@ def test_each_weight_meets_the_same_worlds_and_one_alone_earns_the_same(tmp_path
 def trained(directory: Path, **fields: object) -> tuple[TwinReporter, dict]:
     """A short training under drawn weights: who was told, and the result."""
     spec = TrainSpec(preference="conditioned", num_env_runners=0, evaluate={"episodes": 2}, **fields)
-    run = Run(
-        id="train-c",
-        kind="train",
-        name=None,
-        spec=spec.to_json(),
-        spec_digest=spec.digest(),
-        seed=0,
-        state="running",
-        epoch=1,
-        attempt=1,
-        place="here",
-        created_us=0,
-    )
-    reporter = TwinReporter(run)
-    result = runner.execute(
-        spec,
-        run_id=run.id,
-        attempt=1,
-        reporter=reporter,
-        clock=SystemClock(),
-        directory=directory,
-        stop=threading.Event(),
-        report_every_s=1e6,
-    )
+    result, reporter = train(spec, directory)
     return reporter, result
 
 
